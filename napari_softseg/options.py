@@ -1,0 +1,171 @@
+"""Every option of the solver and its default, once.
+
+The Python API, the command line and the dock widget are generated from or checked
+against :class:`SolveOptions`. This module imports neither torch nor Qt, so that
+``napari-softseg --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, fields
+from enum import StrEnum
+from typing import Any
+
+from napari_softseg.errors import InputError
+
+MAX_CLASS_VALUE = 255
+"""Largest class value in scribbles: label files stay 8-bit and readable everywhere."""
+
+
+class Choice(StrEnum):
+    """A closed list of names, each with a one-line explanation for people."""
+
+    explanation: str
+
+    def __new__(cls, value: str, explanation: str) -> Choice:
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.explanation = explanation
+        return member
+
+
+class Relaxation(Choice):
+    """The six relaxations P of the Potts model (Zhang & Boykov 2025, table 1)."""
+
+    BL = "bl", "bilinear: tight but blind to the softness of a label"
+    Q = "q", "quadratic: convex, smooth, the random walker's"
+    NQ = "nq", "normalised quadratic: the cosine between two labels"
+    CCE = "cce", "collision cross-entropy: the logarithm of the bilinear"
+    LQ = "lq", "log-quadratic: convex, keeps its gradient at wrong labels"
+    CD = "cd", "collision divergence: the logarithm of the cosine; the paper's best"
+
+
+class CrossEntropy(Choice):
+    """The three cross-entropies H between pseudo-label y and unary sigma."""
+
+    CE = "ce", "standard: trusts a confident unary, even a wrong one"
+    RCE = "rce", "reverse: ignores uncertain labels, still hard on wrong ones"
+    CCE = "cce", "collision: ignores uncertainty on either side; the paper's best"
+
+
+class Neighborhood(Choice):
+    """Which pixels are neighbours."""
+
+    GRID4 = "grid4", "the 4 nearest pixels"
+    GRID8 = "grid8", "the 8 nearest pixels, diagonals weighted by 1/sqrt(2)"
+
+
+class Unary(Choice):
+    """Where sigma, the first guess for every pixel, comes from."""
+
+    CLASSIFIER = "classifier", "a pixel classifier trained on the strokes"
+    NONE = "none", "no guess: colours spread from the strokes alone"
+
+
+class Method(Choice):
+    """How the energy is minimised."""
+
+    MM = "mm", "majorise-minimise: no step size, never raises the energy"
+    GD = "gd", "the paper's gradient descent: 200 steps, learning rate 0.075"
+    CLOSED_FORM = "closed-form", "the random walker with priors; relaxation q with q's unary"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SolveOptions:
+    """Options of one solve; the field metadata holds what people read about them.
+
+    Raises
+    ------
+    InputError
+        If a name is unknown (the message lists the choices) or a number is out of
+        its range.
+    """
+
+    unary: str = field(
+        default=Unary.CLASSIFIER,
+        metadata={"help": "first guess for every pixel", "choices": Unary},
+    )
+    relaxation: str = field(
+        default=Relaxation.CD,
+        metadata={"help": "relaxation P of the Potts model", "choices": Relaxation},
+    )
+    cross_entropy: str = field(
+        default=CrossEntropy.CCE,
+        metadata={"help": "cross-entropy H of the unary term", "choices": CrossEntropy},
+    )
+    neighborhood: str = field(
+        default=Neighborhood.GRID4,
+        metadata={"help": "which pixels are neighbours", "choices": Neighborhood},
+    )
+    eta: float = field(
+        default=0.3,
+        metadata={"help": "trust in the unary", "minimum": 0.0, "maximum": 100.0},
+    )
+    lambda_: float = field(
+        default=6.0,
+        metadata={"help": "smoothness: weight of the Potts term", "minimum": 0.0, "maximum": 1000.0},
+    )
+    bandwidth: float = field(
+        default=9.0,
+        metadata={
+            "help": "edge sensitivity in grey values of 0..255: smaller keeps weaker edges",
+            "minimum": 0.01,
+            "maximum": 1000.0,
+        },
+    )
+    method: str = field(
+        default=Method.MM,
+        metadata={"help": "how the energy is minimised", "choices": Method},
+    )
+    device: str = field(
+        default="auto",
+        metadata={"help": "auto, cpu, cuda, cuda:1, mps"},
+    )
+    unlabelled: int = field(
+        default=0,
+        metadata={"help": "value of pixels without a stroke", "minimum": 0, "maximum": 255},
+    )
+    max_sweeps: int = field(
+        default=200,
+        metadata={"help": "most sweeps (mm), steps (gd) or iterations", "minimum": 1, "maximum": 100_000},
+    )
+    tolerance: float = field(
+        default=1e-4,
+        metadata={
+            "help": "stop when a sweep lowers the energy by less than this share",
+            "minimum": 0.0,
+            "maximum": 1.0,
+        },
+    )
+
+    def __post_init__(self) -> None:
+        for spec in fields(self):
+            value = getattr(self, spec.name)
+            object.__setattr__(self, spec.name, _checked(spec.name, value, spec.type, spec.metadata))
+
+
+def _checked(name: str, value: Any, kind: Any, metadata: Any) -> Any:
+    """Return `value` in its proper type, or raise InputError naming value and way out."""
+    if "choices" in metadata:
+        choices = metadata["choices"]
+        try:
+            return choices(str(value).lower())
+        except ValueError:
+            listed = ", ".join(choices)
+            raise InputError(f"Unknown {name} {value!r}; choose one of: {listed}.") from None
+    if kind == "str":
+        return str(value)
+    low, high = metadata["minimum"], metadata["maximum"]
+    try:
+        number = int(value) if kind == "int" else float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(f"Expected {name} to be a number, but got {value!r}.") from None
+    if math.isnan(number) or not low <= number <= high or number != float(value):
+        kind_text = "a whole number" if kind == "int" else "a number"
+        raise InputError(f"Expected {name} to be {kind_text} from {low:g} to {high:g}, but got {value}.")
+    return number
+
+
+DEFAULTS = SolveOptions()
+"""The one place every default comes from."""

@@ -1,0 +1,1 @@
+"""The pseudo-label sub-problem on torch: no Qt, no napari."""
