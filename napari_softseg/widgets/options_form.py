@@ -1,0 +1,136 @@
+"""The solver's options as a form, generated from SolveOptions: no default or text is repeated here."""
+
+from dataclasses import Field, fields
+from enum import StrEnum
+from typing import Any
+
+from magicgui.widgets import ComboBox, Container, FloatSlider, FloatSpinBox, LogSlider, SpinBox
+from magicgui.widgets.bases import ValueWidget
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QComboBox, QVBoxLayout, QWidget
+from superqt import QCollapsible
+
+from napari_softseg.options import DEFAULTS, SolveOptions, Unary
+
+LABELS = {
+    "relaxation": "relaxation",
+    "lambda_": "smoothness λ",
+    "bandwidth": "edges, bandwidth",
+    "unary": "first guess",
+    "eta": "trust in it, η",
+    "cross_entropy": "cross-entropy",
+    "neighborhood": "neighbours",
+    "method": "method",
+    "device": "device",
+    "max_sweeps": "most sweeps",
+    "tolerance": "tolerance",
+}
+"""Options in the form, top to bottom, by the words people read. A painted layer's unlabelled
+value is always 0, so that one is not asked for."""
+
+BASIC = ("relaxation", "lambda_", "bandwidth", "unary", "eta")
+"""What people turn while they paint; the rest is folded away."""
+
+SLIDERS = {"lambda_": (0.0, 50.0, 0.5), "bandwidth": (1.0, 60.0, 0.5), "eta": (0.0, 3.0, 0.05)}
+"""Lowest, highest, step: the useful part of the range that SolveOptions allows."""
+
+
+class OptionsForm(QWidget):
+    """A view of one SolveOptions."""
+
+    changed = Signal()
+    """A person or :meth:`set_options` changed a value."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        specs = {spec.name: spec for spec in fields(SolveOptions)}
+        self._widgets = {name: _make_widget(specs[name]) for name in LABELS}
+        for widget in self._widgets.values():
+            widget.changed.connect(self._on_changed)
+        self._basic = Container(widgets=[self._widgets[name] for name in BASIC])
+        self._more = Container(widgets=[w for name, w in self._widgets.items() if name not in BASIC])
+        folded = QCollapsible("More options")
+        folded.setDuration(0)
+        folded.addWidget(self._more.native)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(2)
+        for container in (self._basic, self._more):
+            container.margins = (0, 0, 0, 0)
+            container.native.layout().setSpacing(4)
+        layout.addWidget(self._basic.native)
+        layout.addWidget(folded)
+        self.folded = folded
+        self._on_changed()
+
+    def __getitem__(self, name: str) -> ValueWidget[Any]:
+        """Return the widget of the option of this name."""
+        return self._widgets[name]
+
+    def options(self) -> SolveOptions:
+        """Return what the form says.
+
+        Raises
+        ------
+        InputError
+            If a value is one that SolveOptions refuses.
+        """
+        return SolveOptions(**{name: widget.value for name, widget in self._widgets.items()})
+
+    def set_options(self, options: SolveOptions) -> None:
+        """Show these options."""
+        for name, widget in self._widgets.items():
+            widget.value = getattr(options, name)
+
+    def set_devices(self, devices: list[str]) -> None:
+        """Offer these devices; the chosen one stays if it is among them."""
+        self._widgets["device"].choices = devices  # type: ignore[attr-defined]
+
+    def _on_changed(self) -> None:
+        guessed = self._widgets["unary"].value != Unary.NONE
+        for name in ("eta", "cross_entropy"):
+            self._widgets[name].enabled = guessed
+        self.changed.emit()
+
+
+def _make_widget(spec: "Field[Any]") -> ValueWidget[Any]:
+    """Return a widget for one field of SolveOptions, with its texts and limits."""
+    meta, default = spec.metadata, getattr(DEFAULTS, spec.name)
+    common = {"name": spec.name, "label": LABELS[spec.name], "tooltip": _sentence(meta["help"]), "value": default}
+    if "choices" in meta:
+        return _choice_box(meta["choices"], common)
+    if spec.name == "device":
+        return ComboBox(choices=["auto", "cpu"], **common)
+    if spec.name in SLIDERS:
+        low, high, step = SLIDERS[spec.name]
+        return FloatSlider(min=low, max=high, step=step, **common)
+    if spec.type == "int":
+        return SpinBox(min=meta["minimum"], max=meta["maximum"], **common)
+    return FloatSpinBox(min=meta["minimum"], max=meta["maximum"], step=default, **common)
+
+
+def _choice_box(choices: type[StrEnum], common: dict[str, Any]) -> ComboBox:
+    """Return a box whose entries and tooltip explain themselves."""
+    box = ComboBox(choices=[(_entry(choice), choice) for choice in choices], **common)
+    native: QComboBox = box.native
+    # An entry may be longer than a narrow dock: the box shrinks, its list does not.
+    native.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    native.setMinimumContentsLength(6)
+    for row, choice in enumerate(choices):
+        native.setItemData(row, _sentence(choice.explanation), Qt.ItemDataRole.ToolTipRole)
+
+    def explain(value: Any) -> None:
+        box.tooltip = f"{common['tooltip']}\n{value}: {value.explanation}"
+
+    box.changed.connect(explain)
+    explain(box.value)
+    return box
+
+
+def _entry(choice: Any) -> str:
+    """Return the short form of a choice: its name and the first words of its explanation."""
+    return f"{choice.value} · {choice.explanation.split(':')[0].split(',')[0].split(';')[0]}"
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]

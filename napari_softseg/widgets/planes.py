@@ -1,0 +1,83 @@
+"""Which plane of a stack is on the screen: that is what gets solved."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from napari.layers import Image
+
+from napari_softseg.errors import InputError
+
+
+@dataclass(frozen=True)
+class Plane:
+    """One 2-D plane of a layer of any number of dimensions."""
+
+    index: tuple[int | slice, ...]
+    """Index into the layer's data: full slices along the plane, a position along the other axes."""
+    text: str
+    """Where it is, for people: ``"plane z=3 of 20"``; empty for a plain 2-D image."""
+
+    @property
+    def key(self) -> tuple[int | None, ...]:
+        """The same in a form that can be hashed."""
+        return tuple(None if isinstance(i, slice) else i for i in self.index)
+
+
+def require_plane_image(image: Image) -> None:
+    """Raise InputError with the way out if no plane of this image can be solved."""
+    if image.multiscale:
+        raise InputError(
+            f"{image.name!r} is a multiscale image, which cannot be painted on: "
+            "open one resolution level as an image of its own."
+        )
+    if image.ndim < 2:
+        raise InputError(f"Expected an image of at least 2 dimensions, but {image.name!r} has {image.ndim}.")
+    if 0 in image.data.shape:
+        raise InputError(f"{image.name!r} is empty: its shape is {tuple(image.data.shape)}.")
+
+
+def visible_plane(image: Image, dims: Any) -> Plane:
+    """Return the plane of `image` that the viewer shows.
+
+    In 3-D display this is the plane that 2-D display would show at the sliders'
+    positions.
+
+    Parameters
+    ----------
+    image : napari.layers.Image
+        An image that passed :func:`require_plane_image`.
+    dims : napari.components.Dims
+        The viewer's.
+
+    Raises
+    ------
+    InputError
+        If the sliders stand beyond the image, or the view is across an axis that
+        the image lacks.
+    """
+    missing = dims.ndim - image.ndim  # napari aligns the last axes of layers and viewer
+    displayed = sorted(axis - missing for axis in dims.order[-2:])
+    if displayed[0] < 0:
+        raise InputError(f"The view shows an axis that {image.name!r} does not have: roll the axes back.")
+    position = np.asarray(image.world_to_data(dims.point))[-image.ndim :]
+    index: list[int | slice] = []
+    places = []
+    for axis in range(image.ndim):
+        if axis in displayed:
+            index.append(slice(None))
+            continue
+        at, count = round(float(position[axis])), int(image.data.shape[axis])
+        if not 0 <= at < count:
+            raise InputError(
+                f"The sliders stand at {at}, beyond {image.name!r} with its {count} planes: move them back."
+            )
+        index.append(at)
+        places.append(f"{_axis_name(image, axis)}{at} of {count}")
+    return Plane(tuple(index), "plane " + ", ".join(places) if places else "")
+
+
+def _axis_name(image: Image, axis: int) -> str:
+    """Return ``"z="`` for an axis with a name of its own; napari's own names (axis -3) say nothing."""
+    label = str(image.axis_labels[axis])
+    return "" if label.startswith("axis ") else f"{label}="

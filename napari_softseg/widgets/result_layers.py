@@ -1,0 +1,104 @@
+"""The two result layers of an image: made once, then written in place."""
+
+import numpy as np
+from napari.components import ViewerModel
+from napari.layers import Image, Layer
+
+from napari_softseg.widgets.planes import Plane
+from napari_softseg.widgets.solve_job import SolveResult, View
+from napari_softseg.widgets.tags import (
+    SCRIBBLES,
+    SOFT_LABELS,
+    UNCERTAINTY,
+    alignment,
+    grid_shape,
+    image_id,
+    set_tag,
+    tag_of,
+)
+
+OPACITY = 0.55
+"""Of the results: colours are told apart and the image is still seen."""
+
+
+def result_layer(viewer: ViewerModel, image: Image, role: str) -> Image | None:
+    """Return the image's result layer of this role if it is in the viewer."""
+    for layer in viewer.layers:
+        tag = tag_of(layer)
+        if isinstance(layer, Image) and tag.get("role") == role and tag.get("image_id") == image_id(image):
+            return layer
+    return None
+
+
+def is_result(layer: Layer) -> bool:
+    """Return whether a layer is one of our results, and so no image to paint on."""
+    return tag_of(layer).get("role") in (SOFT_LABELS, UNCERTAINTY)
+
+
+def show_result(viewer: ViewerModel, image: Image, result: SolveResult, view: View) -> None:
+    """Write a solved plane into the image's result layers."""
+    _write(viewer, image, UNCERTAINTY, result.job.plane, result.entropy, view)
+    _write(viewer, image, SOFT_LABELS, result.job.plane, result.composite, view)
+
+
+def clear_result(viewer: ViewerModel, image: Image, plane: Plane) -> None:
+    """Empty a plane of the result layers, if there are any."""
+    for role in (SOFT_LABELS, UNCERTAINTY):
+        layer = result_layer(viewer, image, role)
+        if layer is not None and layer.data.shape[: image.ndim] == grid_shape(image):
+            layer.data[plane.index] = 0
+            layer.refresh(extent=False)
+
+
+def show_view(viewer: ViewerModel, image: Image, view: View) -> None:
+    """Show the layer that this view is about, and hide the other."""
+    for role in (SOFT_LABELS, UNCERTAINTY):
+        layer = result_layer(viewer, image, role)
+        if layer is not None:
+            layer.visible = (role == UNCERTAINTY) == (view is View.UNCERTAINTY)
+
+
+def set_results_visible(viewer: ViewerModel, image: Image, visible: bool) -> None:
+    """Hide the image's results, or show the soft labels again."""
+    for role in (SOFT_LABELS, UNCERTAINTY):
+        layer = result_layer(viewer, image, role)
+        if layer is not None:
+            layer.visible = visible and role == SOFT_LABELS
+
+
+def _write(viewer: ViewerModel, image: Image, role: str, plane: Plane, values: np.ndarray, view: View) -> None:
+    """Write `values` (H, W[, 4]) into a plane of the layer of this role, which is made if need be."""
+    layer = result_layer(viewer, image, role)
+    shape = grid_shape(image) + values.shape[2:]
+    if layer is None:
+        # zeros() takes memory only for the planes that are written, however long the stack
+        layer = _add_layer(viewer, image, role, np.zeros(shape, dtype=values.dtype), view)
+    elif layer.data.shape != shape:
+        layer.data = np.zeros(shape, dtype=values.dtype)
+    layer.data[plane.index] = values
+    layer.refresh(extent=False, highlight=False)
+
+
+def _add_layer(viewer: ViewerModel, image: Image, role: str, data: np.ndarray, view: View) -> Image:
+    """Put a new result layer right below the image's scribbles, and leave the selection as it was."""
+    looks = (
+        {"rgb": True, "blending": "translucent"}
+        if role == SOFT_LABELS
+        else {"rgb": False, "colormap": "inferno", "contrast_limits": (0, 1), "blending": "translucent"}
+    )
+    visible = (role == UNCERTAINTY) == (view is View.UNCERTAINTY)
+    layer = Image(data, name=role, opacity=OPACITY, visible=visible, **looks, **alignment(image))
+    set_tag(layer, role=role, image_id=image_id(image))
+    active = viewer.layers.selection.active
+    viewer.layers.insert(_place_below_scribbles(viewer, image), layer)
+    if active is not None:
+        viewer.layers.selection.active = active
+    return layer
+
+
+def _place_below_scribbles(viewer: ViewerModel, image: Image) -> int:
+    for position, layer in enumerate(viewer.layers):
+        tag = tag_of(layer)
+        if tag.get("role") == SCRIBBLES and tag.get("image_id") == image_id(image):
+            return position
+    return len(viewer.layers)

@@ -1,0 +1,28 @@
+"""Images with prepared strokes for File > Open Sample; they ship with scikit-image, no network."""
+
+from typing import Any
+
+from napari_softseg.samples import load_sample
+from napari_softseg.widgets.tags import SCRIBBLES, TAG
+
+LayerData = tuple[Any, dict[str, Any], str]
+
+
+def sample_layers(name: str) -> list[LayerData]:
+    """Return the sample's image and its scribbles as napari layer data."""
+    sample = load_sample(name)
+    tag = {"role": SCRIBBLES, "classes": {str(value): text for value, text in sample.classes.items()}}
+    return [
+        (sample.image, {"name": sample.name}, "image"),
+        (sample.scribbles, {"name": SCRIBBLES, "opacity": 1.0, "metadata": {TAG: tag}}, "labels"),
+    ]
+
+
+def astronaut() -> list[LayerData]:
+    """Return the sample ``"astronaut"``."""
+    return sample_layers("astronaut")
+
+
+def coffee() -> list[LayerData]:
+    """Return the sample ``"coffee"``."""
+    return sample_layers("coffee")

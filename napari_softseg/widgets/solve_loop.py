@@ -1,0 +1,268 @@
+"""Keeps the result layers up to date with strokes, options and the visible plane."""
+
+import zlib
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from napari.layers import Image, Labels
+from psygnal import Signal
+
+from napari_softseg.errors import InputError
+from napari_softseg.options import DEFAULTS, SolveOptions
+from napari_softseg.solver.solution import SolveProgress, Status
+from napari_softseg.widgets import status_texts
+from napari_softseg.widgets.live_solver import Job, LiveSolver
+from napari_softseg.widgets.planes import Plane, require_plane_image, visible_plane
+from napari_softseg.widgets.result_layers import clear_result, result_layer, show_result, show_view
+from napari_softseg.widgets.scribbles import stroke_counts
+from napari_softseg.widgets.session import ScribbleSession
+from napari_softseg.widgets.solve_job import Look, SolveJob, SolveResult, View, run_job, warm_up
+from napari_softseg.widgets.tags import SOFT_LABELS, UNCERTAINTY, grid_shape, image_id
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the result of a plane depends on: equal ones have equal results."""
+
+    image: str
+    image_version: int
+    plane: tuple[int | None, ...]
+    strokes: int
+    """Checksum of the plane's strokes."""
+    options: SolveOptions
+    look: Look
+
+    @property
+    def place(self) -> tuple[str, tuple[int | None, ...]]:
+        """Where the result goes: one plane of one image."""
+        return self.image, self.plane
+
+    def same_solution(self, other: "Wanted") -> bool:
+        """Return whether only the colours differ."""
+        return replace(self, look=other.look) == other
+
+    def same_unary(self, other: "Wanted") -> bool:
+        """Return whether the first guess, which only strokes and pixels shape, is the same."""
+        options = replace(self.options, unary=other.options.unary)
+        return options.unary == self.options.unary and self.same_solution(
+            replace(other, options=self.options)
+        )
+
+
+class SolveLoop:
+    """Solves whenever something that the result depends on has changed.
+
+    Strokes are compared by a checksum, because napari reports an undo, a redo and a
+    mere refresh by the same event.
+    """
+
+    status_changed = Signal(str)
+    """One line for people."""
+    counts_changed = Signal()
+    """Other pixels of the visible plane are painted."""
+    busy_changed = Signal(bool)
+    solved = Signal(object)
+    """A :class:`SolveResult` that now is in the layers."""
+    failed = Signal(object)
+    """An exception that a person has to see."""
+
+    def __init__(self, session: ScribbleSession) -> None:
+        self.session = session
+        self.counts: dict[int, int] = {}
+        self._options = DEFAULTS
+        self._view = View.SOFT
+        self._auto = True
+        self._forced = False
+        self._asked: Wanted | None = None
+        self._shown: dict[tuple[str, tuple[int | None, ...]], Wanted] = {}
+        self._last: tuple[Wanted, SolveResult] | None = None
+        self._solver = LiveSolver(self._next_job)
+        self._solver.progress.connect(self._on_progress)
+        self._solver.done.connect(self._on_done)
+        self._solver.failed.connect(self._on_failed)
+        self._solver.busy_changed.connect(self.busy_changed.emit)
+        session.touched.connect(self._solver.poke)
+        session.results_removed.connect(self._forget_shown)
+        self._solver.warm_up(warm_up)
+        self._solver.poke()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether everything that was asked for is in the layers, or failed."""
+        return not self._solver.busy
+
+    @property
+    def options(self) -> SolveOptions:
+        """Options of the next solve."""
+        return self._options
+
+    @options.setter
+    def options(self, options: SolveOptions) -> None:
+        self._options = options
+        self._solver.poke()
+
+    @property
+    def auto(self) -> bool:
+        """Whether every change is solved at once."""
+        return self._auto
+
+    @auto.setter
+    def auto(self, auto: bool) -> None:
+        self._auto = auto
+        self._solver.poke()
+
+    @property
+    def view(self) -> View:
+        """What the results show."""
+        return self._view
+
+    @view.setter
+    def view(self, view: View) -> None:
+        self._view = view
+        if self.session.image is not None:
+            show_view(self.session.viewer, self.session.image, view)
+        self._solver.poke()
+
+    def solve_now(self) -> None:
+        """Solve the visible plane, changed or not."""
+        self._forced = True
+        self._solver.poke()
+
+    def stop(self) -> None:
+        """Stop the running solve and show what it has so far."""
+        self._solver.stop()
+
+    def toggle_result(self) -> None:
+        """Hide the results that are seen, or show the view's layer again."""
+        image, viewer = self.session.image, self.session.viewer
+        if image is None:
+            return
+        layers = [result_layer(viewer, image, role) for role in (SOFT_LABELS, UNCERTAINTY)]
+        seen = [layer for layer in layers if layer is not None and layer.visible]
+        for layer in seen:
+            layer.visible = False
+        if not seen:
+            show_view(viewer, image, self._view)
+
+    def close(self) -> None:
+        """Stop, wait for the worker to end, let go of the session."""
+        self.session.touched.disconnect(self._solver.poke)
+        self.session.results_removed.disconnect(self._forget_shown)
+        self._solver.close()
+        self._last = None
+
+    def _next_job(self) -> Job | None:
+        """Find out what is wanted now, and return the work left to do for it; called in the GUI thread."""
+        forced, self._forced = self._forced, False
+        image, scribbles = self.session.image, self.session.scribbles
+        if image is None or scribbles is None:
+            self._set_counts({})
+            self._cancel()
+            self.status_changed.emit(status_texts.how_to_start(image))
+            return None
+        try:
+            return self._job_for(image, scribbles, forced=forced)
+        except InputError as error:
+            self._cancel()
+            self._on_failed(error)
+            return None
+
+    def _job_for(self, image: Image, scribbles: Labels, *, forced: bool) -> Job | None:
+        require_plane_image(image)
+        if tuple(scribbles.data.shape) != grid_shape(image):
+            raise InputError(
+                f"The scribbles have {tuple(scribbles.data.shape)} pixels but {image.name!r} has "
+                f"{grid_shape(image)}: press Start for new scribbles."
+            )
+        plane = visible_plane(image, self.session.viewer.dims)
+        strokes = np.array(scribbles.data[plane.index])
+        counts = stroke_counts(strokes)
+        self.session.classes.restore(counts)
+        self._set_counts(counts)
+        wanted = self._wanted(image, plane, strokes)
+        if len(counts) < 2:
+            self._cancel()
+            self._shown.pop(wanted.place, None)
+            clear_result(self.session.viewer, image, plane)
+            self.status_changed.emit(status_texts.stroke_hint(len(counts), len(self.session.classes), plane))
+            return None
+        if self._shown.get(wanted.place) == wanted and not forced:
+            self._cancel(wanted)  # such as a stroke undone while it was being solved
+            return None
+        if wanted == self._asked and not forced:
+            return None
+        if not (self._auto or forced):
+            return self._recoloring(wanted, plane)
+        job = SolveJob(image_id(image), plane, np.array(image.data[plane.index]), strokes, wanted.options, wanted.look)
+        return self._ask(wanted, job if forced else self._with_known_parts(job, wanted))
+
+    def _wanted(self, image: Image, plane: Plane, strokes: npt.NDArray[Any]) -> Wanted:
+        colors = tuple((entry.value, entry.color) for entry in self.session.classes)
+        return Wanted(
+            image=image_id(image),
+            image_version=self.session.image_version,
+            plane=plane.key,
+            strokes=zlib.crc32(np.ascontiguousarray(strokes)),
+            options=self._options,
+            look=Look(colors, hard=self._view is View.LIKELY),
+        )
+
+    def _with_known_parts(self, job: SolveJob, wanted: Wanted) -> SolveJob:
+        """Reuse from the last result what cannot have changed."""
+        if self._last is None:
+            return job
+        before, result = self._last
+        if wanted.same_solution(before):
+            return replace(job, known_solution=result.solution)
+        if wanted.same_unary(before) and result.solution.status is not Status.STOPPED:
+            return replace(job, known_unary=result.solution.unary)
+        return job
+
+    def _recoloring(self, wanted: Wanted, plane: Plane) -> Job | None:
+        """Without auto-solve, new colours still reach the result that is seen."""
+        if self._last is None or self._last[0].place != wanted.place:
+            self.status_changed.emit(status_texts.PRESS_SOLVE)
+            return None
+        before, result = self._last
+        if not wanted.same_solution(before):
+            self.status_changed.emit(status_texts.PRESS_SOLVE)
+        recolored = replace(before, look=wanted.look)
+        if recolored == before:
+            return None
+        return self._ask(recolored, replace(result.job, look=wanted.look, known_solution=result.solution))
+
+    def _ask(self, wanted: Wanted, job: SolveJob) -> Job:
+        self._asked = wanted
+        return partial(run_job, job)
+
+    def _cancel(self, asked: Wanted | None = None) -> None:
+        self._asked = asked
+        self._solver.cancel()
+
+    def _set_counts(self, counts: dict[int, int]) -> None:
+        if counts != self.counts:
+            self.counts = counts
+            self.counts_changed.emit()
+
+    def _forget_shown(self) -> None:
+        self._shown.clear()
+
+    def _on_progress(self, progress: SolveProgress) -> None:
+        self.status_changed.emit(status_texts.progress_text(progress))
+
+    def _on_done(self, result: SolveResult) -> None:
+        image = self.session.image
+        if image is None or image_id(image) != result.job.image_id or self._asked is None:
+            return
+        show_result(self.session.viewer, image, result, self._view)
+        self._shown[self._asked.place] = self._asked
+        self._last = (self._asked, result)
+        self.status_changed.emit(status_texts.result_text(result.solution, result.job))
+        self.solved.emit(result)
+
+    def _on_failed(self, error: Exception) -> None:
+        self.status_changed.emit(status_texts.error_text(error))
+        self.failed.emit(error)
