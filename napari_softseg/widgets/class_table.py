@@ -8,6 +8,7 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QHeaderView,
     QPushButton,
+    QSizePolicy,
     QTableWidget,
     QTableWidgetItem,
     QVBoxLayout,
@@ -58,6 +59,7 @@ class ClassTable(QWidget):
         layout.setSpacing(4)
         layout.addWidget(self.table)
         layout.addLayout(buttons)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
 
         self.table.itemSelectionChanged.connect(self._on_row_chosen)
         self.table.itemChanged.connect(self._on_item_edited)

@@ -1,13 +1,14 @@
 """The solver's options as a form, generated from SolveOptions: no default or text is repeated here."""
 
+from collections.abc import Iterable
 from dataclasses import Field, fields
 from enum import StrEnum
 from typing import Any
 
-from magicgui.widgets import ComboBox, Container, FloatSlider, FloatSpinBox, LogSlider, SpinBox
+from magicgui.widgets import ComboBox, FloatSlider, FloatSpinBox, SpinBox
 from magicgui.widgets.bases import ValueWidget
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QComboBox, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QFormLayout, QLabel, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
 from napari_softseg.options import DEFAULTS, SolveOptions, Unary
@@ -15,7 +16,7 @@ from napari_softseg.options import DEFAULTS, SolveOptions, Unary
 LABELS = {
     "relaxation": "relaxation",
     "lambda_": "smoothness λ",
-    "bandwidth": "edges, bandwidth",
+    "bandwidth": "edge bandwidth",
     "unary": "first guess",
     "eta": "trust in it, η",
     "cross_entropy": "cross-entropy",
@@ -35,6 +36,10 @@ SLIDERS = {"lambda_": (0.0, 50.0, 0.5), "bandwidth": (1.0, 60.0, 0.5), "eta": (0
 """Lowest, highest, step: the useful part of the range that SolveOptions allows."""
 
 
+LABEL_WIDTH = 100
+"""Pixels; the same in both groups, so that the fields line up."""
+
+
 class OptionsForm(QWidget):
     """A view of one SolveOptions."""
 
@@ -43,24 +48,19 @@ class OptionsForm(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        specs = {spec.name: spec for spec in fields(SolveOptions)}
-        self._widgets = {name: _make_widget(specs[name]) for name in LABELS}
+        self._specs = {spec.name: spec for spec in fields(SolveOptions)}
+        self._widgets = {name: _make_widget(self._specs[name]) for name in LABELS}
         for widget in self._widgets.values():
             widget.changed.connect(self._on_changed)
-        self._basic = Container(widgets=[self._widgets[name] for name in BASIC])
-        self._more = Container(widgets=[w for name, w in self._widgets.items() if name not in BASIC])
-        folded = QCollapsible("More options")
-        folded.setDuration(0)
-        folded.addWidget(self._more.native)
+        self.folded = QCollapsible("More options")
+        self.folded.setDuration(0)
+        self.folded.layout().setContentsMargins(0, 0, 0, 0)
+        self.folded.addWidget(self._rows([name for name in LABELS if name not in BASIC]))
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
-        for container in (self._basic, self._more):
-            container.margins = (0, 0, 0, 0)
-            container.native.layout().setSpacing(4)
-        layout.addWidget(self._basic.native)
-        layout.addWidget(folded)
-        self.folded = folded
+        layout.addWidget(self._rows(BASIC))
+        layout.addWidget(self.folded)
         self._on_changed()
 
     def __getitem__(self, name: str) -> ValueWidget[Any]:
@@ -84,7 +84,21 @@ class OptionsForm(QWidget):
 
     def set_devices(self, devices: list[str]) -> None:
         """Offer these devices; the chosen one stays if it is among them."""
-        self._widgets["device"].choices = devices  # type: ignore[attr-defined]
+        self._widgets["device"].choices = devices
+
+    def _rows(self, names: Iterable[str]) -> QWidget:
+        """Return the options of these names below each other, with their labels."""
+        rows = QWidget()
+        layout = QFormLayout(rows)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setVerticalSpacing(4)
+        layout.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        for name in names:
+            label = QLabel(LABELS[name])
+            label.setMinimumWidth(LABEL_WIDTH)
+            label.setToolTip(_sentence(self._specs[name].metadata["help"]))
+            layout.addRow(label, self._widgets[name].native)
+        return rows
 
     def _on_changed(self) -> None:
         guessed = self._widgets["unary"].value != Unary.NONE
@@ -96,7 +110,7 @@ class OptionsForm(QWidget):
 def _make_widget(spec: "Field[Any]") -> ValueWidget[Any]:
     """Return a widget for one field of SolveOptions, with its texts and limits."""
     meta, default = spec.metadata, getattr(DEFAULTS, spec.name)
-    common = {"name": spec.name, "label": LABELS[spec.name], "tooltip": _sentence(meta["help"]), "value": default}
+    common = {"name": spec.name, "tooltip": _sentence(meta["help"]), "value": default}
     if "choices" in meta:
         return _choice_box(meta["choices"], common)
     if spec.name == "device":
@@ -128,8 +142,9 @@ def _choice_box(choices: type[StrEnum], common: dict[str, Any]) -> ComboBox:
 
 
 def _entry(choice: Any) -> str:
-    """Return the short form of a choice: its name and the first words of its explanation."""
-    return f"{choice.value} · {choice.explanation.split(':')[0].split(',')[0].split(';')[0]}"
+    """Return a choice's name and, if its explanation opens with one, its long name."""
+    words, colon, _ = choice.explanation.partition(":")
+    return f"{choice.value} · {words}" if colon else str(choice.value)
 
 
 def _sentence(text: str) -> str:

@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
 from napari_softseg.errors import InputError
 from napari_softseg.widgets import keys
 from napari_softseg.widgets.class_table import ClassTable
-from napari_softseg.widgets.options_form import OptionsForm
+from napari_softseg.widgets.options_form import LABEL_WIDTH, OptionsForm
 from napari_softseg.widgets.session import ScribbleSession
 from napari_softseg.widgets.solve_job import SolveResult, View
 from napari_softseg.widgets.solve_loop import SolveLoop
@@ -92,9 +92,8 @@ class ScribbleDock(QWidget):
         self.status = QLabel()
         self.status.setWordWrap(True)
         self.status.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.key_help = QLabel("Q / W class · S solve · D stop · T result · all keys: hover here")
+        self.key_help = QLabel("Keys: Q / W class · S solve · D stop · T hide or show · more: hover here")
         self.key_help.setWordWrap(True)
-        self.key_help.setEnabled(False)
         self.key_help.setToolTip(_key_table())
 
         image_row = QHBoxLayout()
@@ -104,11 +103,15 @@ class ScribbleDock(QWidget):
         solve_row.addWidget(self.solve_button, 1)
         solve_row.addWidget(self.stop_button, 1)
         view_row = QFormLayout()
-        view_row.addRow("view", self.view_box)
+        view_label = QLabel("view")
+        view_label.setMinimumWidth(LABEL_WIDTH)
+        view_row.addRow(view_label, self.view_box)
         layout = QVBoxLayout(self)
         layout.setSpacing(6)
-        for part in (image_row, self.table, self.form, self.auto_box, solve_row, view_row, self.status, self.key_help):
+        for part in (image_row, self.table, self.form, view_row, self.auto_box, solve_row, self.status):
             layout.addWidget(part) if isinstance(part, QWidget) else layout.addLayout(part)
+        layout.addStretch(1)
+        layout.addWidget(self.key_help)
 
     def _connect(self) -> None:
         session, loop = self.session, self.loop
@@ -126,9 +129,9 @@ class ScribbleDock(QWidget):
         session.class_selected.connect(self._on_class_selected)
         session.key_pressed.connect(self._on_key)
         session.classes.changed.connect(self._on_counts)
-        loop.status_changed.connect(self.status.setText)
+        loop.status_changed.connect(self._on_status)
         loop.counts_changed.connect(self._on_counts)
-        loop.busy_changed.connect(self.stop_button.setEnabled)
+        loop.busy_changed.connect(self._on_busy)
         loop.failed.connect(self._show_error)
         loop.solved.connect(self._on_solved)
 
@@ -142,7 +145,7 @@ class ScribbleDock(QWidget):
             action(*args)
         except InputError as error:
             self._show_error(error)
-            self.status.setText(str(error))
+            self._on_status(str(error))
 
     def _on_layers_changed(self) -> None:
         session = self.session
@@ -183,6 +186,12 @@ class ScribbleDock(QWidget):
     def _on_counts(self) -> None:
         self.table.show_counts(self.loop.counts)
         self._on_class_selected()
+
+    def _on_status(self, text: str) -> None:
+        self.status.setText(text)
+
+    def _on_busy(self, busy: bool) -> None:
+        self.stop_button.setEnabled(busy)
 
     def _on_key(self, action: str) -> None:
         {keys.SOLVE: self.solve_now, keys.STOP: self.stop, keys.TOGGLE: self.loop.toggle_result}[action]()

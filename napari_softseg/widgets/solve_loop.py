@@ -11,7 +11,7 @@ from napari.layers import Image, Labels
 from psygnal import Signal
 
 from napari_softseg.errors import InputError
-from napari_softseg.options import DEFAULTS, SolveOptions
+from napari_softseg.options import DEFAULTS, MAX_CLASS_VALUE, SolveOptions
 from napari_softseg.solver.solution import SolveProgress, Status
 from napari_softseg.widgets import status_texts
 from napari_softseg.widgets.live_solver import Job, LiveSolver
@@ -83,7 +83,7 @@ class SolveLoop:
         self._solver.progress.connect(self._on_progress)
         self._solver.done.connect(self._on_done)
         self._solver.failed.connect(self._on_failed)
-        self._solver.busy_changed.connect(self.busy_changed.emit)
+        self._solver.busy_changed.connect(self._on_busy)
         session.touched.connect(self._solver.poke)
         session.results_removed.connect(self._forget_shown)
         self._solver.warm_up(warm_up)
@@ -180,7 +180,7 @@ class SolveLoop:
         plane = visible_plane(image, self.session.viewer.dims)
         strokes = np.array(scribbles.data[plane.index])
         counts = stroke_counts(strokes)
-        self.session.classes.restore(counts)
+        self.session.classes.restore(value for value in counts if 0 < value <= MAX_CLASS_VALUE)
         self._set_counts(counts)
         wanted = self._wanted(image, plane, strokes)
         if len(counts) < 2:
@@ -249,6 +249,9 @@ class SolveLoop:
 
     def _forget_shown(self) -> None:
         self._shown.clear()
+
+    def _on_busy(self, busy: bool) -> None:
+        self.busy_changed.emit(busy)
 
     def _on_progress(self, progress: SolveProgress) -> None:
         self.status_changed.emit(status_texts.progress_text(progress))

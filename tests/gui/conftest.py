@@ -1,0 +1,201 @@
+"""A real napari window with real mouse and key events; a leaked widget or thread fails the test."""
+
+import gc
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from napari.layers import Image, Labels
+from napari.utils.notifications import notification_manager
+from pytestqt.qtbot import QtBot
+from qtpy.QtCore import QEvent, QPointF, Qt
+from qtpy.QtGui import QMouseEvent
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication, QWidget
+
+from napari_softseg.options import SolveOptions
+from napari_softseg.widgets.scribble_dock import ScribbleDock
+
+PLUGIN, WIDGET = "napari-softseg", "Scribble and solve"
+TIMEOUT = 30_000
+"""Milliseconds; generous, for shared machines."""
+
+SLOW = SolveOptions(method="gd", unary="none", max_sweeps=100_000, tolerance=0.0)
+"""Options whose solve does not end by itself within a test."""
+
+FOREIGN_WARNINGS = (
+    "ignore:System theme detection requires:UserWarning",  # napari on PyQt5
+    "ignore:.*napari support for the PyQt5 backend:FutureWarning",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        for text in FOREIGN_WARNINGS:
+            item.add_marker(pytest.mark.filterwarnings(text))
+
+
+@pytest.fixture(autouse=True)
+def no_leaks(qapp: QApplication) -> Iterator[None]:
+    """Fail a test after which a top-level widget or a thread of it lives on."""
+    widgets_before = set(map(id, qapp.topLevelWidgets()))
+    threads_before = set(threading.enumerate())
+    keep_ids_valid = qapp.topLevelWidgets()
+    yield
+    for _ in range(3):
+        qapp.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+        qapp.processEvents()
+        gc.collect()
+    threads = [t for t in threading.enumerate() if t not in threads_before]
+    widgets = [w for w in qapp.topLevelWidgets() if id(w) not in widgets_before]
+    del keep_ids_valid
+    assert not threads, f"threads left running: {threads}"
+    assert not widgets, f"top-level widgets left: {widgets}"
+
+
+class Stage:
+    """The viewer, the dock, and hands to use them with."""
+
+    def __init__(self, viewer: Any, qtbot: QtBot) -> None:
+        self.viewer = viewer
+        self.qtbot = qtbot
+        self.dock_widget, self.dock = self.open_dock()
+
+    def open_dock(self) -> tuple[QWidget, ScribbleDock]:
+        return self.viewer.window.add_plugin_dock_widget(PLUGIN, WIDGET)  # type: ignore[no-any-return]
+
+    @property
+    def canvas(self) -> QWidget:
+        return self.viewer.window._qt_viewer.canvas.native  # type: ignore[no-any-return]
+
+    @property
+    def scribbles(self) -> Labels:
+        layer = self.dock.session.scribbles
+        assert layer is not None
+        return layer
+
+    @property
+    def soft(self) -> Image:
+        return self.viewer.layers["soft labels"]
+
+    @property
+    def entropy(self) -> Image:
+        return self.viewer.layers["uncertainty"]
+
+    @property
+    def status(self) -> str:
+        return self.dock.status.text()
+
+    @property
+    def notifications(self) -> list[str]:
+        return [str(record.message) for record in notification_manager.records]
+
+    def start(self) -> None:
+        QTest.mouseClick(self.dock.start_button, Qt.MouseButton.LeftButton)
+        self.settle()
+
+    def use_options(self, **options: Any) -> None:
+        self.dock.form.set_options(SolveOptions(**options))
+
+    def settle(self) -> None:
+        """Wait until everything asked for is solved and drawn."""
+        self.qtbot.wait(1)
+        self.qtbot.waitUntil(lambda: self.dock.is_idle, timeout=TIMEOUT)
+        self.qtbot.wait(20)
+
+    def wait_busy(self) -> None:
+        """Wait until a solve runs."""
+        self.qtbot.waitUntil(lambda: self.dock.stop_button.isEnabled(), timeout=TIMEOUT)
+
+    def key(self, key: Qt.Key, modifier: Qt.KeyboardModifier = Qt.KeyboardModifier.NoModifier) -> None:
+        QTest.keyClick(self.canvas, key, modifier)
+        self.qtbot.wait(1)
+
+    def undo(self) -> None:
+        self.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+        self.settle()
+
+    def redo(self) -> None:
+        self.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier)
+        self.settle()
+
+    def on_canvas(self, world: tuple[float, float]) -> QPointF:
+        """Return the canvas position of a world point (y, x) of the visible plane."""
+        view = self.viewer.window._qt_viewer.canvas.view
+        mapped = (view.transform * view.scene.transform).map([world[1], world[0], 0, 1])
+        x, y = mapped[:2] / mapped[3]
+        return QPointF(float(x), float(y))
+
+    def stroke(self, *points: tuple[float, float], value: int | None = None, settle: bool = True) -> None:
+        """Drag the mouse with the left button through world points (y, x)."""
+        if value is not None:
+            self.dock.session.select_class(value)
+        none, left = Qt.MouseButton.NoButton, Qt.MouseButton.LeftButton
+        path = [self.on_canvas(point) for point in _dense(points)]
+        self._send(QEvent.Type.MouseMove, path[0], none, none)
+        self._send(QEvent.Type.MouseButtonPress, path[0], left, left)
+        for position in path[1:]:
+            self._send(QEvent.Type.MouseMove, position, none, left)
+        self._send(QEvent.Type.MouseButtonRelease, path[-1], left, none)
+        if settle:
+            self.settle()
+
+    def paint_two_classes(self, *, settle: bool = True) -> None:
+        """One stroke on the left half, one on the right half of the usual image."""
+        self.stroke((20, 20), (70, 30), value=1, settle=settle)
+        self.stroke((20, 110), (70, 100), value=2, settle=settle)
+
+    def _send(self, kind: QEvent.Type, at: QPointF, button: Qt.MouseButton, buttons: Qt.MouseButton) -> None:
+        at_screen = QPointF(self.canvas.mapToGlobal(at.toPoint()))
+        event = QMouseEvent(kind, at, at_screen, button, buttons, Qt.KeyboardModifier.NoModifier)
+        QApplication.sendEvent(self.canvas, event)
+        QApplication.processEvents()
+
+
+def _dense(points: tuple[tuple[float, float], ...]) -> list[tuple[float, float]]:
+    """Fill in points between the corners, as a hand does."""
+    path = [points[0]]
+    for start, end in zip(points[:-1], points[1:], strict=True):
+        path += [tuple(np.add(start, np.subtract(end, start) * t)) for t in np.linspace(0, 1, 9)[1:]]
+    return path
+
+
+def two_halves(shape: tuple[int, int] = (96, 128), seed: int = 0) -> npt.NDArray[np.uint8]:
+    """(H, W, 3) uint8: a reddish left and a bluish right half with noise."""
+    rng = np.random.default_rng(seed)
+    image = np.empty((*shape, 3), dtype=np.float64)
+    image[:, : shape[1] // 2] = (190, 90, 60)
+    image[:, shape[1] // 2 :] = (60, 90, 190)
+    return np.clip(image + rng.normal(0, 12, image.shape), 0, 255).astype(np.uint8)
+
+
+MakeStage = Callable[..., Stage]
+
+
+@pytest.fixture
+def make_stage(make_napari_viewer: Callable[..., Any], qtbot: QtBot) -> Iterator[MakeStage]:
+    """Return a function that opens a window with these images and the dock."""
+
+    def make(*images: npt.NDArray[Any], **kwargs: Any) -> Stage:
+        viewer = make_napari_viewer(show=True)
+        viewer.window._qt_window.resize(1200, 850)
+        qtbot.wait(50)
+        for number, image in enumerate(images):
+            viewer.add_image(image, name=f"image {number}", **kwargs)
+        stage = Stage(viewer, qtbot)
+        qtbot.wait(50)
+        return stage
+
+    notification_manager.records.clear()
+    yield make
+
+
+@pytest.fixture
+def stage(make_stage: MakeStage) -> Stage:
+    """A window with one RGB image, scribbles started."""
+    stage = make_stage(two_halves())
+    stage.start()
+    return stage
