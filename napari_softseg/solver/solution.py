@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from enum import Enum
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
+
+
+_Result = TypeVar("_Result")
 
 
 class Status(Enum):
@@ -82,3 +87,17 @@ class Solution:
         safe = np.maximum(p, np.finfo(np.float32).tiny)
         result: npt.NDArray[np.float32] = -(p * np.log(safe)).sum(axis=0) / np.float32(np.log(len(self.classes)))
         return np.clip(result, 0, 1)
+
+
+def drain(
+    run: Generator[SolveProgress, None, _Result], report: Callable[[SolveProgress], None] | None = None
+) -> _Result:
+    """Run a generator to its end, pass what it yields to `report`, and return its result."""
+    while True:
+        try:
+            progress = next(run)
+        except StopIteration as end:
+            result: _Result = end.value
+            return result
+        if report is not None:
+            report(progress)

@@ -1,0 +1,17 @@
+from .api import iter_solve as iter_solve
+from .api import solve as solve
+from .cross_entropy import cross_entropy_gradient as cross_entropy_gradient
+from .cross_entropy import cross_entropy_value as cross_entropy_value
+from .gradient_descent import gradient_descent as gradient_descent
+from .majorize_minimize import Minimum as Minimum
+from .majorize_minimize import majorize_minimize as majorize_minimize
+from .neighborhood import grid_edges as grid_edges
+from .problem import Problem as Problem
+from .random_walker import random_walker as random_walker
+from .relaxations import relaxation_gradient as relaxation_gradient
+from .relaxations import relaxation_value as relaxation_value
+from .solution import EnergyTerms as EnergyTerms
+from .solution import Solution as Solution
+from .solution import SolveProgress as SolveProgress
+from .solution import Status as Status
+from .solution import drain as drain

@@ -1,0 +1,217 @@
+"""The public entry: an image and its strokes in, soft pseudo-labels out."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Generator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from napari_softseg.errors import InputError
+from napari_softseg.options import DEFAULTS, Method, Relaxation, SolveOptions, Unary
+from napari_softseg.solver.checks import checked_image, checked_seeds, checked_unary
+from napari_softseg.solver.device import resolve_device
+from napari_softseg.solver.gradient_descent import gradient_descent
+from napari_softseg.solver.intensity import to_intensity
+from napari_softseg.solver.majorize_minimize import Minimum, majorize_minimize
+from napari_softseg.solver.neighborhood import grid_edges
+from napari_softseg.solver.problem import Problem
+from napari_softseg.solver.random_walker import quadratic_energy, random_walker
+from napari_softseg.solver.solution import Solution, SolveProgress, Status, drain
+
+UnaryModel = Callable[[npt.NDArray[Any], tuple[int, ...]], npt.NDArray[np.floating[Any]]]
+"""A trained model as the unary: called with the image and the class values, returns (K, H, W)."""
+
+
+def solve(
+    image: npt.ArrayLike,
+    scribbles: npt.ArrayLike,
+    *,
+    unary: str | npt.ArrayLike | UnaryModel = DEFAULTS.unary,
+    relaxation: str = DEFAULTS.relaxation,
+    cross_entropy: str = DEFAULTS.cross_entropy,
+    neighborhood: str = DEFAULTS.neighborhood,
+    eta: float = DEFAULTS.eta,
+    lambda_: float = DEFAULTS.lambda_,
+    bandwidth: float = DEFAULTS.bandwidth,
+    method: str = DEFAULTS.method,
+    device: str = DEFAULTS.device,
+    unlabelled: int = DEFAULTS.unlabelled,
+    max_sweeps: int = DEFAULTS.max_sweeps,
+    tolerance: float = DEFAULTS.tolerance,
+    mask: npt.ArrayLike | None = None,
+    classes: Sequence[int] | None = None,
+    stop: threading.Event | None = None,
+    progress: Callable[[SolveProgress], None] | None = None,
+) -> Solution:
+    """Turn strokes into a class distribution for every pixel.
+
+    Minimises ``eta * sum H(y, sigma) + lambda * sum w P(y_i, y_j)`` with y one-hot on the strokes.
+
+    Parameters
+    ----------
+    image : (H, W) or (H, W, C) array
+        Any real dtype, any number of channels. 8-bit values are used as they are; for the rule for
+        other dtypes see :mod:`napari_softseg.solver.intensity`.
+    scribbles : (H, W) array of ints
+        Class value 0..255 on strokes, `unlabelled` elsewhere; at least two classes.
+    unary : str, (K, H, W) array or callable
+        ``"classifier"`` (a pixel classifier trained on the strokes), ``"none"``, probabilities with
+        the classes in ascending order, or a model called with (image, classes).
+    relaxation : str
+        P: bl, q, nq, cce, lq or cd.
+    cross_entropy : str
+        H: ce, rce or cce. ``method="closed-form"`` has a quadratic unary instead.
+    neighborhood : str
+        grid4 or grid8.
+    eta, lambda_ : float
+        Weights of unary and smoothness, >= 0.
+    bandwidth : float
+        Edge sensitivity in grey values of 0..255.
+    method : str
+        mm (default), gd (the paper's 200 steps) or closed-form (relaxation q only).
+    device : str
+        auto, cpu, cuda, cuda:N or mps.
+    unlabelled : int
+        Value of pixels without a stroke.
+    max_sweeps : int
+        Most sweeps, steps or iterations on the full-size grid.
+    tolerance : float
+        ``mm`` stops when a sweep lowers the energy by less than this share of it.
+    mask : (H, W) bool array, optional
+        True on real pixels; the others take no part and get the uniform distribution.
+    classes : sequence of int, optional
+        All class values in ascending order, when there are more than the strokes show.
+    stop : threading.Event, optional
+        Set it from another thread to end early with the result so far.
+    progress : callable, optional
+        Called with every :class:`~napari_softseg.solver.solution.SolveProgress`.
+
+    Returns
+    -------
+    Solution
+
+    Raises
+    ------
+    InputError
+        A ValueError whose message names the value and the way out.
+
+    Notes
+    -----
+    Zhang & Boykov, "Potts Relaxations and Soft Self-labeling for Weakly-Supervised Segmentation",
+    CVPR 2025, equation 6.
+    """
+    return drain(
+        iter_solve(
+            image,
+            scribbles,
+            unary=unary,
+            relaxation=relaxation,
+            cross_entropy=cross_entropy,
+            neighborhood=neighborhood,
+            eta=eta,
+            lambda_=lambda_,
+            bandwidth=bandwidth,
+            method=method,
+            device=device,
+            unlabelled=unlabelled,
+            max_sweeps=max_sweeps,
+            tolerance=tolerance,
+            mask=mask,
+            classes=classes,
+            stop=stop,
+        ),
+        progress,
+    )
+
+
+def iter_solve(
+    image: npt.ArrayLike,
+    scribbles: npt.ArrayLike,
+    *,
+    unary: str | npt.ArrayLike | UnaryModel = DEFAULTS.unary,
+    mask: npt.ArrayLike | None = None,
+    classes: Sequence[int] | None = None,
+    stop: threading.Event | None = None,
+    **options: Any,
+) -> Generator[SolveProgress, None, Solution]:
+    """Do what :func:`solve` does as a generator: yields progress, returns the solution.
+
+    `options` are the fields of :class:`~napari_softseg.options.SolveOptions` other than `unary`.
+    Bad input raises at the first ``next``.
+    """
+    began = time.perf_counter()
+    named = {"unary": unary} if isinstance(unary, str) else {}
+    chosen = SolveOptions(**named, **options)
+    if chosen.method == Method.CLOSED_FORM and chosen.relaxation != Relaxation.Q:
+        raise InputError(
+            f"Method closed-form solves relaxation q only, but got {chosen.relaxation}; "
+            "choose relaxation q, or method mm."
+        )
+    target = resolve_device(chosen.device)
+    pixels, valid = checked_image(image, mask)
+    seeds, values = checked_seeds(scribbles, pixels.shape[:2], chosen.unlabelled, classes, valid)
+    intensity = to_intensity(pixels, valid)
+    yield SolveProgress("unary", 0, 1)
+    sigma = _sigma(unary, chosen, pixels, intensity, seeds, values, stop)
+    problem = Problem(
+        seeds=torch.from_numpy(seeds)[None].to(target),
+        edges=grid_edges(
+            torch.from_numpy(intensity).to(target).movedim(-1, 0)[None].contiguous(),
+            chosen.neighborhood,
+            chosen.bandwidth,
+            None if valid is None else torch.from_numpy(valid)[None].to(target),
+        ),
+        n_classes=len(values),
+        sigma=None if sigma is None else torch.from_numpy(sigma)[None].to(target),
+        valid=None if valid is None else torch.from_numpy(valid)[None].to(target),
+        relaxation=chosen.relaxation,
+        cross_entropy=chosen.cross_entropy,
+        eta=chosen.eta,
+        lambda_=chosen.lambda_,
+    )
+    minimum: Minimum = yield from _method(problem, chosen, stop)
+    closed = chosen.method == Method.CLOSED_FORM
+    return Solution(
+        probabilities=minimum.labels[0].cpu().numpy(),
+        classes=values,
+        terms=quadratic_energy(problem, minimum.labels) if closed else problem.energy_terms(minimum.labels),
+        sweeps=minimum.sweeps,
+        seconds=time.perf_counter() - began,
+        device=str(minimum.labels.device),
+        status=Status.STOPPED if stop is not None and stop.is_set() else minimum.status,
+        unary=sigma,
+    )
+
+
+def _sigma(
+    unary: Any,
+    chosen: SolveOptions,
+    pixels: npt.NDArray[Any],
+    intensity: npt.NDArray[np.float32],
+    seeds: npt.NDArray[np.int64],
+    values: tuple[int, ...],
+    stop: threading.Event | None,
+) -> npt.NDArray[np.float32] | None:
+    if isinstance(unary, str):
+        if chosen.unary == Unary.NONE:
+            return None
+        from napari_softseg.unary.classifier import classify_strokes
+
+        return classify_strokes(intensity, seeds, len(values), stop=stop)
+    given = unary(pixels, values) if callable(unary) else unary
+    return checked_unary(given, len(values), seeds.shape)
+
+
+def _method(
+    problem: Problem, chosen: SolveOptions, stop: threading.Event | None
+) -> Generator[SolveProgress, None, Minimum]:
+    if chosen.method == Method.GD:
+        return gradient_descent(problem, steps=chosen.max_sweeps, stop=stop)
+    if chosen.method == Method.CLOSED_FORM:
+        return random_walker(problem, stop=stop)
+    return majorize_minimize(problem, max_sweeps=chosen.max_sweeps, tolerance=chosen.tolerance, stop=stop)

@@ -1,0 +1,121 @@
+"""Grid neighbourhoods: which pixels are joined, and how strongly.
+
+Every undirected edge is stored once, at the pixel it starts from. An edge map for the
+offset (dy, dx) is a full-size (B, H, W) tensor whose entry at i is the weight of the edge
+from i to i + (dy, dx), zero where that leaves the image.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from napari_softseg.options import Neighborhood
+
+Offset = tuple[int, int]
+Edges = dict[Offset, Tensor]
+
+OFFSETS: dict[Neighborhood, tuple[Offset, ...]] = {
+    Neighborhood.GRID4: ((0, 1), (1, 0)),
+    Neighborhood.GRID8: ((0, 1), (1, 0), (1, 1), (1, -1)),
+}
+
+
+def edge_ends(offset: Offset, height: int, width: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """Return the index windows of all edges' starts and ends inside a height x width image."""
+    dy, dx = offset
+    starts = (slice(0, height - dy), slice(max(0, -dx), width - max(0, dx)))
+    ends = (slice(dy, height), slice(max(0, dx), width - max(0, -dx)))
+    return starts, ends
+
+
+def grid_edges(image: Tensor, neighborhood: str, bandwidth: float, valid: Tensor | None = None) -> Edges:
+    """Return the colour-Gaussian edge weights of a grid.
+
+    ``w_ij = exp(-3 |I_i - I_j|^2 / (2 C bandwidth^2)) / |offset|``: for C = 3 the paper's weight;
+    the factor 3/C makes a grey image weigh like its RGB copy.
+
+    Parameters
+    ----------
+    image : (B, C, H, W) float tensor
+        Intensities in 0..255.
+    neighborhood : str
+        ``"grid4"``, or ``"grid8"`` with 1/sqrt(2) on the diagonals.
+    bandwidth : float
+        Standard deviation of the colour difference, in grey values.
+    valid : (B, H, W) bool tensor, optional
+        False on padding: edges that touch it get weight zero.
+
+    Returns
+    -------
+    Edges
+        One (B, H, W) weight map in 0..1 per offset.
+
+    Notes
+    -----
+    Zhang & Boykov 2025, section 4; Boykov & Jolly 2001.
+    """
+    _, channels, height, width = image.shape
+    scale = -3.0 / (2.0 * channels * bandwidth * bandwidth)
+    edges: Edges = {}
+    for offset in OFFSETS[Neighborhood(neighborhood)]:
+        starts, ends = edge_ends(offset, height, width)
+        difference = image[..., *starts] - image[..., *ends]
+        weight = (difference.square().sum(1) * scale).exp() / math.hypot(*offset)
+        if valid is not None:
+            weight = weight * (valid[..., *starts] & valid[..., *ends])
+        edges[offset] = image.new_zeros(image.shape[0], height, width)
+        edges[offset][..., *starts] = weight
+    return edges
+
+
+def drop_seed_edges(edges: Edges, seeds: Tensor) -> Edges:
+    """Set the weight of edges between two seeds to zero: they carry no variable.
+
+    `seeds` is (B, H, W) int, negative where a pixel is free.
+    """
+    height, width = seeds.shape[-2:]
+    kept = {}
+    for offset, weight in edges.items():
+        starts, ends = edge_ends(offset, height, width)
+        both = (seeds[..., *starts] >= 0) & (seeds[..., *ends] >= 0)
+        kept[offset] = weight.clone()
+        kept[offset][..., *starts] *= ~both
+    return kept
+
+
+def coarsen_edges(edges: Edges) -> Edges:
+    """Join 2 x 2 pixels: a coarse edge weighs as much as all fine edges that cross it.
+
+    Labels that are constant on the 2 x 2 blocks so keep their pairwise energy exactly.
+    """
+    height, width = next(iter(edges.values())).shape[-2:]
+    pad = (0, width % 2, 0, height % 2)
+    coarse: Edges = {}
+    for (dy, dx), weight in edges.items():
+        padded = F.pad(weight, pad)
+        for row in (0, 1):
+            for column in (0, 1):
+                offset = ((row + dy) // 2, (column + dx) // 2)
+                if offset == (0, 0):
+                    continue
+                part = padded[..., row::2, column::2]
+                if offset == (0, -1):
+                    # the same undirected edge is stored at its left end
+                    offset, part = (0, 1), F.pad(part[..., 1:], (0, 1))
+                coarse[offset] = coarse[offset] + part if offset in coarse else part.clone()
+    return coarse
+
+
+def total_weight(edges: Edges) -> Tensor:
+    """Return (B, H, W): the summed weight of all edges at each pixel."""
+    height, width = next(iter(edges.values())).shape[-2:]
+    total = torch.zeros_like(next(iter(edges.values())))
+    for offset, weight in edges.items():
+        starts, ends = edge_ends(offset, height, width)
+        total[..., *starts] += weight[..., *starts]
+        total[..., *ends] += weight[..., *starts]
+    return total

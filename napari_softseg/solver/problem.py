@@ -1,0 +1,192 @@
+"""The pseudo-label sub-problem as tensors, its energy, and its coarser copies.
+
+``E(y) = eta * sum_{i free} H(y_i, sigma_i) + lambda * sum_{ij} w_ij P(y_i, y_j)`` over y_i in the
+simplex, y one-hot on the seeds (Zhang & Boykov, CVPR 2025, equation 6 with sigma fixed). Sums, not
+means; every undirected edge once; edges between two seeds are left out, they carry no variable.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from napari_softseg.options import CrossEntropy, Relaxation
+from napari_softseg.solver.cross_entropy import CROSS_ENTROPIES, FLOOR
+from napari_softseg.solver.neighborhood import Edges, coarsen_edges, drop_seed_edges, edge_ends
+from napari_softseg.solver.relaxations import CLASS_DIM, RELAXATIONS, impurity
+from napari_softseg.solver.solution import EnergyTerms
+
+
+@dataclass(frozen=True, slots=True)
+class Pairwise:
+    """What all edges say at the current labels."""
+
+    pull: Tensor
+    """(B, K, H, W): sum of w g y_j over the neighbours."""
+    stay: Tensor
+    """(B, H, W): sum of w h, without the factor 1/|y|^2 of the normalised relaxations."""
+    energy: Tensor
+    """(B,) float64: sum of w P, not yet times lambda."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A batch of sub-problems of one size.
+
+    Parameters
+    ----------
+    seeds : (B, H, W) int64 tensor
+        Class index 0..K-1 on strokes, -1 elsewhere.
+    edges : Edges
+        Weight maps from :func:`~napari_softseg.solver.neighborhood.grid_edges`.
+    n_classes : int
+        K >= 2.
+    sigma : (B, K, H, W) float tensor or None
+        Unary distributions; None drops the unary term.
+    valid : (B, H, W) bool tensor or None
+        False on padding, which takes no part; None means all pixels count.
+    relaxation, cross_entropy : str
+        Names of P and H.
+    eta, lambda_ : float
+        Weights of the unary and the pairwise term, >= 0.
+    """
+
+    seeds: Tensor
+    edges: Edges
+    n_classes: int
+    sigma: Tensor | None = None
+    valid: Tensor | None = None
+    relaxation: str = Relaxation.CD
+    cross_entropy: str = CrossEntropy.CCE
+    eta: float = 0.3
+    lambda_: float = 6.0
+
+    def __post_init__(self) -> None:
+        seeds = self.seeds if self.valid is None else torch.where(self.valid, self.seeds, -1)
+        object.__setattr__(self, "seeds", seeds)
+        object.__setattr__(self, "edges", drop_seed_edges(self.edges, seeds))
+        if self.sigma is not None:
+            object.__setattr__(self, "sigma", self.sigma.clamp_min(FLOOR))
+        if self.eta == 0:
+            object.__setattr__(self, "sigma", None)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating type the labels are stored in."""
+        return next(iter(self.edges.values())).dtype
+
+    @cached_property
+    def free(self) -> Tensor:
+        """(B, H, W) bool: pixels whose label is a variable."""
+        free = self.seeds < 0
+        return free if self.valid is None else free & self.valid
+
+    @cached_property
+    def fixed_labels(self) -> Tensor:
+        """(B, K, H, W): one-hot on the seeds, uniform elsewhere."""
+        one_hot = F.one_hot(self.seeds.clamp_min(0), self.n_classes).movedim(-1, CLASS_DIM)
+        uniform = torch.full_like(one_hot, 1 / self.n_classes, dtype=self.dtype)
+        return torch.where((self.seeds >= 0).unsqueeze(CLASS_DIM), one_hot.to(self.dtype), uniform)
+
+    def constrain(self, y: Tensor) -> Tensor:
+        """Return `y` (B, K, H, W) with the labels of seeds and padding put right."""
+        return torch.where(self.free.unsqueeze(CLASS_DIM), y, self.fixed_labels)
+
+    def start(self) -> Tensor:
+        """Return the starting labels: sigma where there is one, else uniform."""
+        return self.fixed_labels if self.sigma is None else self.constrain(self.sigma.to(self.dtype))
+
+    def pairwise(self, y: Tensor) -> Pairwise:
+        """Return pull, stay and energy of all edges at the labels `y` (B, K, H, W)."""
+        terms = RELAXATIONS[Relaxation(self.relaxation)]
+        height, width = y.shape[-2:]
+        u = impurity(y)
+        pull = torch.zeros_like(y)
+        stay = torch.zeros_like(u)
+        energy = torch.zeros(y.shape[0], dtype=_wide(y), device=y.device)
+        for offset, weights in self.edges.items():
+            starts, ends = edge_ends(offset, height, width)
+            p, q = y[..., *starts], y[..., *ends]
+            w, up, uq = weights[..., *starts], u[..., *starts], u[..., *ends]
+            s = (p * q).sum(CLASS_DIM)
+            g = (w * terms.pull(s, up, uq)).unsqueeze(CLASS_DIM)
+            pull[..., *starts].addcmul_(g, q)
+            pull[..., *ends].addcmul_(g, p)
+            if terms.stay is not None:
+                h = w * terms.stay(s, up, uq)
+                stay[..., *starts] += h
+                stay[..., *ends] += h
+            energy += (w * terms.value(s, up, uq)).sum((-2, -1), dtype=energy.dtype)
+        return Pairwise(pull, stay, energy)
+
+    def unary_energy(self, y: Tensor) -> Tensor:
+        """Return (B,) float64: the sum of H over the free pixels, not yet times eta."""
+        wide = _wide(y)
+        if self.sigma is None:
+            return torch.zeros(y.shape[0], dtype=wide, device=y.device)
+        value = CROSS_ENTROPIES[CrossEntropy(self.cross_entropy)].value(y, self.sigma)
+        return torch.where(self.free, value, 0.0).sum((-2, -1), dtype=wide)
+
+    def energies(self, y: Tensor, pairwise: Pairwise | None = None) -> Tensor:
+        """Return (B,) the energy of each image of the batch at `y`, summed in float64."""
+        pairwise = pairwise or self.pairwise(y)
+        return self.eta * self.unary_energy(y) + self.lambda_ * pairwise.energy
+
+    def energy_terms(self, y: Tensor) -> EnergyTerms:
+        """Return both energy terms of the whole batch, computed in float64 throughout."""
+        exact = replace(
+            self,
+            edges={offset: weight.cpu().double() for offset, weight in self.edges.items()},
+            seeds=self.seeds.cpu(),
+            valid=None if self.valid is None else self.valid.cpu(),
+            sigma=None if self.sigma is None else self.sigma.cpu().double(),
+        )
+        y = y.cpu().double()
+        return EnergyTerms(
+            unary=self.eta * float(exact.unary_energy(y).sum()),
+            pairwise=self.lambda_ * float(exact.pairwise(y).energy.sum()),
+        )
+
+    def coarsen(self) -> Problem:
+        """Return the problem on blocks of 2 x 2 pixels, a cheap start for this one.
+
+        Edges join by summing, sigma by averaging, strokes are kept (a block with strokes
+        of two classes is left free), eta counts the four pixels of a block.
+        """
+        free = self.free.to(self.dtype).unsqueeze(1)
+        sigma = None
+        if self.sigma is not None:
+            # all blocks count; a little of every pixel keeps blocks made of seeds finite
+            weight = free + 1e-3
+            sigma = _block_sum(self.sigma.to(self.dtype) * weight) / _block_sum(weight)
+        seeds = F.pad(self.seeds, (0, self.seeds.shape[-1] % 2, 0, self.seeds.shape[-2] % 2), value=-1)
+        blocks = torch.stack([seeds[..., row::2, column::2] for row in (0, 1) for column in (0, 1)])
+        highest = blocks.amax(0)
+        lowest = torch.where(blocks < 0, self.n_classes, blocks).amin(0)
+        return replace(
+            self,
+            seeds=torch.where(highest == lowest, highest, -1),
+            edges=coarsen_edges(self.edges),
+            sigma=sigma,
+            valid=None if self.valid is None else _block_sum(self.valid.to(self.dtype).unsqueeze(1))[:, 0] > 0,
+            eta=4 * self.eta,
+        )
+
+
+def refine(y: Tensor, height: int, width: int) -> Tensor:
+    """Return coarse labels (B, K, h, w) copied to the 2 x 2 pixels of each block, cut to height x width."""
+    return y.repeat_interleave(2, -2).repeat_interleave(2, -1)[..., :height, :width]
+
+
+def _block_sum(x: Tensor) -> Tensor:
+    padded = F.pad(x, (0, x.shape[-1] % 2, 0, x.shape[-2] % 2))
+    return padded[..., 0::2, 0::2] + padded[..., 1::2, 0::2] + padded[..., 0::2, 1::2] + padded[..., 1::2, 1::2]
+
+
+def _wide(x: Tensor) -> torch.dtype:
+    # Apple's MPS has no float64
+    return torch.float32 if x.device.type == "mps" else torch.float64
