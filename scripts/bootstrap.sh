@@ -22,7 +22,7 @@ qt_needs=(
     libxcb-xfixes.so.0:libxcb-xfixes0 libxcb-xinerama.so.0:libxcb-xinerama0
     libxcb-xkb.so.1:libxcb-xkb1 libxkbcommon-x11.so.0:libxkbcommon-x11-0
 )
-virtual_display_needs=(Xvfb:xvfb xvfb-run:xvfb xauth:xauth libGLX_mesa.so.0:libglx-mesa0)
+virtual_display_needs=(xvfb-run:xvfb xauth:xauth libGLX_mesa.so.0:libglx-mesa0)
 
 say() { printf 'setup: %s\n' "$*"; }
 die() {
@@ -30,40 +30,41 @@ die() {
     exit 1
 }
 
-# Prints the Debian packages of those arguments that this machine lacks.
-missing_packages() {
+# Prints those of its arguments that this machine lacks.
+missing() {
     local libraries pair name
     libraries=$(ldconfig -p)
     for pair in "$@"; do
         name=${pair%%:*}
-        [[ $libraries == *"$name "* ]] || command -v "$name" >/dev/null || echo "${pair##*:}"
-    done | sort -u
+        [[ $libraries == *"$name "* ]] || command -v "$name" >/dev/null || echo "$pair"
+    done
 }
 
-# Installs Debian packages, or says exactly what to install.
+# Installs what is missing (name:package ...), or says exactly what to install.
 apt_install() {
-    local root=()
-    local way_out="apt-get install $*   (Debian and Ubuntu names; elsewhere their counterparts)"
-    command -v apt-get >/dev/null || die "This needs system packages that are missing here. Install:" "  $way_out"
+    local names=("${@%%:*}") packages=("${@##*:}") root=()
+    command -v apt-get >/dev/null || die "This machine lacks: ${names[*]}" \
+        "Install what has these (on Debian and Ubuntu: ${packages[*]}), then run the same command again."
     if [[ $(id -u) != 0 ]]; then
         root=(sudo -n)
-        sudo -n true 2>/dev/null || die "System packages are missing, and installing them needs root. Run:" \
-            "  sudo $way_out" "then the same command again."
+        sudo -n true 2>/dev/null || die "This machine lacks: ${names[*]}" "Installing them needs root. Run:" \
+            "  sudo apt-get install ${packages[*]}" "then the same command again."
     fi
-    say "installing system packages: $*"
+    say "installing system packages: ${packages[*]}"
     "${root[@]}" apt-get update -qq || say "apt-get update failed; trying with the lists there are"
-    "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null ||
-        die "apt-get could not install: $*" "Install them by hand, then run the same command again."
+    "${root[@]}" env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null ||
+        die "apt-get could not install: ${packages[*]}" "Install them by hand, then run the same command again."
 }
 
 system_libraries() {
     [[ $(uname -s) == Linux ]] || return 0
-    local needs=("${qt_needs[@]}") missing
+    local needs=("${qt_needs[@]}") lacking
     if [[ $1 == dev || -z ${DISPLAY:-}${WAYLAND_DISPLAY:-} ]]; then
         needs+=("${virtual_display_needs[@]}")
     fi
-    mapfile -t missing < <(missing_packages "${needs[@]}")
-    [[ ${#missing[@]} == 0 ]] || apt_install "${missing[@]}"
+    mapfile -t lacking < <(missing "${needs[@]}")
+    [[ ${#lacking[@]} == 0 ]] || apt_install "${lacking[@]}"
 }
 
 # Prints the first Python that really starts (version managers leave dead ones), is new
@@ -85,7 +86,7 @@ virtual_environment() {
     local python
     if ! python=$(find_python); then
         [[ -z ${PYTHON:-} ]] || die "PYTHON=$PYTHON is no Python 3.11 or newer with the modules venv and ensurepip."
-        if [[ $(uname -s) == Linux ]]; then apt_install python3 python3-venv; fi
+        if [[ $(uname -s) == Linux ]]; then apt_install python3:python3 venv:python3-venv; fi
         python=$(find_python) || die "Found no Python 3.11 or newer with the modules venv and ensurepip." \
             "Install one, then: PYTHON=/path/to/python make ..."
     fi
