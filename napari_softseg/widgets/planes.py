@@ -78,6 +78,6 @@ def visible_plane(image: Image, dims: Any) -> Plane:
 
 
 def _axis_name(image: Image, axis: int) -> str:
-    """Return ``"z="`` for an axis with a name of its own; napari's own names (axis -3) say nothing."""
+    """Return ``"z="`` for an axis with a name of its own; napari's stand-ins (-3) say nothing."""
     label = str(image.axis_labels[axis])
-    return "" if label.startswith("axis ") else f"{label}="
+    return "" if label.removeprefix("axis ").lstrip("-").isdigit() else f"{label}="

@@ -85,7 +85,7 @@ class ScribbleSession:
         if image is self._image:
             return
         if self.image is not None and image is not None:
-            self._show_belongings(visible=False)
+            self._hide_belongings()  # so that two images do not cover each other
         self._detach()
         if self._image is not None:
             self._image.events.data.disconnect(self._on_pixels)
@@ -93,7 +93,7 @@ class ScribbleSession:
         if image is not None:
             image.events.data.connect(self._on_pixels)
             self._attach(scribbles_for(image, self.viewer.layers))
-            self._show_belongings(visible=True)
+            set_results_visible(self.viewer, image, True)
         self._on_pixels()
         self.layers_changed.emit()
 
@@ -168,6 +168,7 @@ class ScribbleSession:
         if int(layer.selected_label) not in self.classes:
             layer.selected_label = self.classes.values[0]
         self.viewer.layers.selection.active = layer
+        layer.visible = True  # before the mode: napari takes the brush away with every change of visibility
         layer.mode = "paint"
 
     def _detach(self) -> None:
@@ -179,12 +180,11 @@ class ScribbleSession:
         layer.events.selected_label.disconnect(self._on_selected)
         unbind_keys(layer)
 
-    def _show_belongings(self, *, visible: bool) -> None:
-        """Show or hide what lies over the image, so that two images do not cover each other."""
+    def _hide_belongings(self) -> None:
         if self.scribbles is not None:
-            self.scribbles.visible = visible
+            self.scribbles.visible = False
         if self.image is not None:
-            set_results_visible(self.viewer, self.image, visible)
+            set_results_visible(self.viewer, self.image, False)
 
     def _on_inserted(self, event: Any) -> None:
         layer: Layer = event.value

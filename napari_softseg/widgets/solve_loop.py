@@ -23,6 +23,10 @@ from napari_softseg.widgets.solve_job import Look, SolveJob, SolveResult, View, 
 from napari_softseg.widgets.tags import SOFT_LABELS, UNCERTAINTY, grid_shape, image_id
 
 
+Place = tuple[str, tuple[int | None, ...]]
+"""One plane of one image."""
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """What the result of a plane depends on: equal ones have equal results."""
@@ -36,8 +40,8 @@ class Wanted:
     look: Look
 
     @property
-    def place(self) -> tuple[str, tuple[int | None, ...]]:
-        """Where the result goes: one plane of one image."""
+    def place(self) -> Place:
+        """Where the result goes."""
         return self.image, self.plane
 
     def same_solution(self, other: "Wanted") -> bool:
@@ -77,7 +81,7 @@ class SolveLoop:
         self._auto = True
         self._forced = False
         self._asked: Wanted | None = None
-        self._shown: dict[tuple[str, tuple[int | None, ...]], Wanted] = {}
+        self._shown: dict[Place, tuple[Wanted, str]] = {}
         self._last: tuple[Wanted, SolveResult] | None = None
         self._solver = LiveSolver(self._next_job)
         self._solver.progress.connect(self._on_progress)
@@ -189,8 +193,10 @@ class SolveLoop:
             clear_result(self.session.viewer, image, plane)
             self.status_changed.emit(status_texts.stroke_hint(len(counts), len(self.session.classes), plane))
             return None
-        if self._shown.get(wanted.place) == wanted and not forced:
+        shown, text = self._shown.get(wanted.place, (None, ""))
+        if shown == wanted and not forced:
             self._cancel(wanted)  # such as a stroke undone while it was being solved
+            self.status_changed.emit(text)
             return None
         if wanted == self._asked and not forced:
             return None
@@ -261,9 +267,10 @@ class SolveLoop:
         if image is None or image_id(image) != result.job.image_id or self._asked is None:
             return
         show_result(self.session.viewer, image, result, self._view)
-        self._shown[self._asked.place] = self._asked
+        text = status_texts.result_text(result.solution, result.job)
+        self._shown[self._asked.place] = (self._asked, text)
         self._last = (self._asked, result)
-        self.status_changed.emit(status_texts.result_text(result.solution, result.job))
+        self.status_changed.emit(text)
         self.solved.emit(result)
 
     def _on_failed(self, error: Exception) -> None:

@@ -4,7 +4,7 @@ from napari.layers import Image
 
 from napari_softseg.errors import InputError
 from napari_softseg.solver.solution import Solution, SolveProgress, Status
-from napari_softseg.widgets.planes import Plane
+from napari_softseg.widgets.planes import Plane, require_plane_image
 from napari_softseg.widgets.solve_job import SolveJob
 
 PRESS_SOLVE = "Something changed since the last solve: press Solve."
@@ -14,6 +14,10 @@ def how_to_start(image: Image | None) -> str:
     """Return what to do before there are scribbles."""
     if image is None:
         return "Open an image, or File > Open Sample > Soft Segmentation."
+    try:
+        require_plane_image(image)
+    except InputError as error:
+        return str(error)
     return f"Press Start to paint on {image.name!r}."
 
 
