@@ -1,0 +1,398 @@
+"""Images, scribbles and soft labels as files: PNG, JPEG, TIFF and ``.npy``.
+
+Pillow reads PNG and JPEG because it keeps the indices of palette images, which is
+where VOC-style scribbles hold their classes; tifffile reads and writes TIFF because
+it keeps dtype, axes and metadata. A file is recognised by its first bytes, never by
+its name. Nothing is unpickled. A damaged file is refused as a whole, never half-read.
+
+The orientation flag of a photo (EXIF) is not applied: pixels come as they are stored,
+the way napari shows them, so scribbles painted there stay on the pixels they were
+painted on.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import imagecodecs
+import numpy as np
+import numpy.typing as npt
+import tifffile
+from PIL import Image
+
+from napari_softseg.errors import InputError
+
+Array = npt.NDArray[Any]
+
+READABLE = "PNG, JPEG, WebP, BMP, TIFF or .npy"
+MAX_LEADING_CHANNELS = 32
+"""A longer first axis is a stack of planes rather than channels."""
+
+_TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_TIFF_DAMAGE = ("page offset", "value offset", "corrupted", "failed to reshape")
+_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+_NPY_MAGIC = b"\x93NUMPY"
+_pillow_limit = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class _Pixels:
+    """What a file holds, before it is taken as an image or as scribbles."""
+
+    array: Array
+    axes: str = ""
+    """tifffile's axis letters; empty where the format has none."""
+    palette: Array | None = None
+    """(N, 3) colours the array indexes, or None."""
+    has_alpha: bool = False
+
+
+def read_image(path: str | os.PathLike[str]) -> Array:
+    """Read an image.
+
+    Parameters
+    ----------
+    path
+        PNG, JPEG, WebP, BMP, TIFF or ``.npy`` file. Palette colours are looked up,
+        alpha is dropped, the EXIF orientation is not applied.
+
+    Returns
+    -------
+    ndarray
+        (H, W) or (H, W, C) in the file's own dtype (booleans as uint8 0 and 255).
+        A (C, H, W) file becomes (H, W, C) when its axes say so, or, where they say
+        nothing, when the first axis is the shortest and has at most 32 entries; a
+        last axis of at most 4 entries, or the shortest, is taken as channels first.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, unreadable, empty, damaged, or a stack of planes.
+    """
+    pixels = _read(Path(path))
+    array = pixels.array
+    if pixels.palette is not None:
+        array = pixels.palette[array]
+    if array.dtype == bool:
+        array = array.astype(np.uint8) * np.uint8(255)
+    array = _channels_last(array, pixels.axes, Path(path))
+    if pixels.has_alpha:
+        array = array[..., :-1]
+    return array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
+
+
+def read_scribbles(path: str | os.PathLike[str]) -> Array:
+    """Read scribbles: one class value per pixel.
+
+    Parameters
+    ----------
+    path
+        Palette or grey PNG (of a palette image the indices are taken, not the
+        colours), TIFF, or ``.npy``. Colour files pass only if all their channels
+        are equal.
+
+    Returns
+    -------
+    ndarray
+        (H, W) integers in the file's own dtype.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read as for `read_image`, or holds colours or
+        fractions instead of class values.
+    """
+    path = Path(path)
+    pixels = _read(path)
+    array = pixels.array
+    if array.ndim == 3:
+        array = _channels_last(array, pixels.axes, path)
+        if pixels.has_alpha and (array[..., -1] == _opaque(array.dtype)).all():
+            array = array[..., :-1]
+        if (array != array[..., :1]).any():
+            raise InputError(
+                f"Expected one class value per pixel in {path}, but it has {array.shape[2]} colour channels; "
+                "save the scribbles as an indexed (palette) or grey PNG."
+            )
+        array = array[..., 0]
+    if array.dtype == bool:
+        return array.astype(np.uint8)
+    if array.dtype.kind == "f":
+        whole = np.isfinite(array) & (array == np.round(array)) & (np.abs(array) < 2**31)
+        if not whole.all():
+            raise InputError(
+                f"Expected whole class values in {path}, but it holds {array[~whole].flat[0]:g}; "
+                "save the scribbles as integers."
+            )
+        return array.astype(np.int64)
+    return array
+
+
+def read_unary(path: str | os.PathLike[str]) -> Array:
+    """Read a distribution per pixel, (K, H, W) floats, from a ``.npy`` or TIFF file.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or does not hold three-dimensional floats.
+    """
+    pixels = _read(Path(path))
+    if pixels.array.ndim != 3 or pixels.array.dtype.kind != "f":
+        raise InputError(
+            f"Expected (K, H, W) floats in {path}, but it holds {pixels.array.dtype} of shape "
+            f"{pixels.array.shape}; give one probability per class and pixel."
+        )
+    return pixels.array
+
+
+def _read(path: Path) -> _Pixels:
+    """Decode `path` whole, or raise InputError."""
+    if not path.exists():
+        raise InputError(f"{path} does not exist; check the path.")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; name a file in it.")
+    try:
+        with path.open("rb") as file:
+            head = file.read(32)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}.") from None
+    if not head:
+        raise InputError(f"{path} is empty (0 bytes); save it again.")
+    # Decoders raise nearly anything on damaged bytes (struct.error, zlib.error, SyntaxError, ...).
+    try:
+        if head.startswith(_TIFF_MAGIC):
+            pixels = _read_tiff(path)
+        elif head.startswith(_NPY_MAGIC):
+            pixels = _read_npy(path)
+        else:
+            pixels = _read_pillow(path, head)
+    except InputError:
+        raise
+    except Exception as error:  # noqa: BLE001
+        text = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{path} cannot be read: damaged, or not {READABLE} ({text}).") from None
+    if pixels.array.dtype.kind not in "buif":
+        raise InputError(f"Expected numbers in {path}, but it holds {pixels.array.dtype}.")
+    if not pixels.array.size:
+        raise InputError(f"{path} holds no pixels: its shape is {pixels.array.shape}.")
+    return pixels
+
+
+def _read_pillow(path: Path, head: bytes) -> _Pixels:
+    if head.startswith(_PNG_MAGIC) and head[24] == 16 and head[25] in (2, 4, 6):
+        # Pillow would cut 16-bit colour down to 8 bits.
+        return _Pixels(imagecodecs.png_decode(path.read_bytes()), has_alpha=head[25] != 2)
+    with _without_pixel_limit(path) as image:
+        image.load()
+        if image.mode == "P":
+            alpha_free = image.getpalette("RGB") or []
+            palette = np.zeros((256, 3), np.uint8)
+            palette.flat[: len(alpha_free)] = alpha_free
+            return _Pixels(np.array(image), palette=palette)
+        if image.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
+            return _Pixels(np.array(image.convert("RGB")))
+        if image.mode == "PA":
+            return _Pixels(np.array(image.convert("RGBA")), has_alpha=True)
+        return _Pixels(np.array(image), has_alpha=image.mode in ("LA", "RGBA"))
+
+
+@contextmanager
+def _without_pixel_limit(path: Path) -> Iterator[Image.Image]:
+    """Open with Pillow; scientific images may be larger than its limit against web uploads."""
+    with _pillow_limit:
+        limit = Image.MAX_IMAGE_PIXELS
+        Image.MAX_IMAGE_PIXELS = None
+        try:
+            image = Image.open(path, formats=("PNG", "JPEG", "WEBP", "BMP"))
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+    with image:
+        yield image
+
+
+def _read_tiff(path: Path) -> _Pixels:
+    size = path.stat().st_size
+    with _tifffile_complaints() as complaints, tifffile.TiffFile(path) as tif:
+        series = tif.series[0]
+        for page in series.pages:
+            # tifffile fills strips that lie past the end with zeros; a cut file is no image.
+            segments = [] if page is None else zip(page.dataoffsets, page.databytecounts, strict=True)
+            if complaints or max((start + n for start, n in segments), default=size + 1) > size:
+                raise InputError(f"{path} is cut short: pixels are missing; copy or save it again.")
+        page = tif.pages.first
+        colormap = page.colormap
+        palette = None
+        if colormap is not None and page.photometric == tifffile.PHOTOMETRIC.PALETTE:
+            palette = (colormap.T >> 8).astype(np.uint8)
+        alpha = any(extra in (1, 2) for extra in page.extrasamples) and series.axes.endswith("S")
+        return _Pixels(series.asarray(), series.axes, palette, alpha)
+
+
+class _Complaints(logging.Handler):
+    """Collects what tifffile logs in this thread about missing parts of a file."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.thread = threading.get_ident()
+        self.found: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        if record.thread == self.thread and any(sign in text for sign in _TIFF_DAMAGE):
+            self.found.append(text)
+
+
+@contextmanager
+def _tifffile_complaints() -> Iterator[list[str]]:
+    """Catch what tifffile only logs: it drops the pages and tags that a cut file lost."""
+    handler = _Complaints()
+    logger = logging.getLogger("tifffile")
+    logger.addHandler(handler)
+    try:
+        yield handler.found
+    finally:
+        logger.removeHandler(handler)
+
+
+def _read_npy(path: Path) -> _Pixels:
+    # Mapped first: that checks the size and refuses Python objects before anything is allocated.
+    mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+    return _Pixels(np.array(mapped))
+
+
+def _channels_last(array: Array, axes: str, path: Path) -> Array:
+    """Return (H, W) or (H, W, C), or raise InputError for stacks."""
+    shape = tuple(n for n in array.shape)
+    if array.ndim == 2:
+        return array
+    if array.ndim == 3 and axes not in ("ZYX", "TYX"):
+        if axes in ("CYX", "SYX"):
+            return np.moveaxis(array, 0, -1)
+        if axes in ("YXC", "YXS") or shape[2] <= 4 or shape[2] < min(shape[:2]):
+            return array
+        if shape[0] <= MAX_LEADING_CHANNELS and shape[0] < min(shape[1:]):
+            return np.moveaxis(array, 0, -1)
+    named = f" ({axes})" if axes else ""
+    raise InputError(
+        f"Expected one plane, (H, W) or (H, W, C), in {path}, but its shape is {shape}{named}; "
+        "save one plane of it."
+    )
+
+
+def _opaque(dtype: np.dtype[Any]) -> float:
+    return float(np.iinfo(dtype).max) if dtype.kind in "ui" else 1.0
+
+
+def check_outputs(outputs: Sequence[Path], inputs: Sequence[Path]) -> None:
+    """Refuse outputs that cannot be written, before any work is done for them.
+
+    Raises
+    ------
+    InputError
+        If the folder is missing or not writable, an output is a folder, or an
+        output would overwrite one of `inputs`.
+    """
+    for output in outputs:
+        folder = output.parent
+        if not folder.is_dir():
+            raise InputError(f"Cannot write {output}: there is no folder {folder}; make it first.")
+        if output.is_dir():
+            raise InputError(f"Cannot write {output}: it is a folder; choose another name.")
+        for given in inputs:
+            if output.exists() and given.exists() and output.samefile(given):
+                raise InputError(f"Cannot write {output}: it is one of the inputs; choose another name.")
+        probe = _temporary(output)
+        try:
+            probe.touch(exist_ok=False)
+            probe.unlink()
+        except OSError as error:
+            why = error.strerror or error
+            raise InputError(f"Cannot write {output}: {why}; choose another folder.") from None
+
+
+@contextmanager
+def replacing(*paths: Path) -> Iterator[list[Path]]:
+    """Yield a temporary path beside each of `paths`; rename them all when the block ends well.
+
+    If the block raises, the temporaries are removed and `paths` stay as they were.
+    """
+    temporaries = [_temporary(path) for path in paths]
+    try:
+        yield temporaries
+        for temporary in temporaries:
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+        for temporary, path in zip(temporaries, paths, strict=True):
+            temporary.replace(path)
+    finally:
+        for temporary in temporaries:
+            temporary.unlink(missing_ok=True)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{uuid.uuid4().hex}.tmp")
+
+
+def write_png(path: Path, pixels: npt.NDArray[np.uint8]) -> None:
+    """Write (H, W) grey or (H, W, 3) RGB uint8 as PNG, whatever the name of `path`."""
+    Image.fromarray(pixels).save(path, format="PNG")
+
+
+def write_soft_tiff(
+    path: Path,
+    probabilities: npt.NDArray[np.float32],
+    classes: Mapping[int, str],
+    extra: Mapping[str, Any] | None = None,
+) -> None:
+    """Write soft labels as one deflated float32 TIFF with a page per class.
+
+    Parameters
+    ----------
+    path
+        File to write.
+    probabilities
+        (K, H, W) float32 in 0..1.
+    classes
+        The K class values in channel order, each with its name; they go into the
+        metadata as ``class_values`` and ``class_names``, where `read_class_names`
+        and ``tifffile.TiffFile(path).shaped_metadata[0]`` find them.
+    extra
+        More metadata, anything JSON can hold.
+    """
+    tifffile.imwrite(
+        path,
+        probabilities,
+        photometric="minisblack",
+        compression="zlib",
+        metadata={
+            "axes": "CYX",
+            "class_values": list(classes),
+            "class_names": list(classes.values()),
+            **(extra or {}),
+        },
+    )
+
+
+def read_class_names(path: str | os.PathLike[str]) -> dict[int, str]:
+    """Return class values and names of a TIFF that `write_soft_tiff` wrote, in channel order.
+
+    Raises
+    ------
+    InputError
+        If the file is no such TIFF.
+    """
+    try:
+        with tifffile.TiffFile(path) as tif:
+            metadata = json.loads(tif.pages.first.description)
+        return dict(zip(metadata["class_values"], metadata["class_names"], strict=True))
+    except (tifffile.TiffFileError, ValueError, KeyError, TypeError):
+        raise InputError(f"{path} holds no class names; it was not written by napari-softseg.") from None
