@@ -133,7 +133,7 @@ class SolveOptions:
     tolerance: float = field(
         default=1e-4,
         metadata={
-            "help": "stop when a sweep lowers the energy by less than this share",
+            "help": "stop when a sweep moves less than this share of all label mass",
             "minimum": 0.0,
             "maximum": 1.0,
         },

@@ -2,7 +2,7 @@
 
 Image to labels: :func:`~napari_softseg.solver.api.solve`. On tensors, in batches: build a
 :class:`~napari_softseg.solver.problem.Problem` and pass it to
-:func:`~napari_softseg.solver.majorize_minimize.majorize_minimize`.
+:func:`~napari_softseg.solver.majorize_minimize.iter_majorize_minimize`.
 """
 
 import lazy_loader as _lazy

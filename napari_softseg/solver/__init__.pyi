@@ -2,12 +2,12 @@ from .api import iter_solve as iter_solve
 from .api import solve as solve
 from .cross_entropy import cross_entropy_gradient as cross_entropy_gradient
 from .cross_entropy import cross_entropy_value as cross_entropy_value
-from .gradient_descent import gradient_descent as gradient_descent
+from .gradient_descent import iter_gradient_descent as iter_gradient_descent
 from .majorize_minimize import Minimum as Minimum
-from .majorize_minimize import majorize_minimize as majorize_minimize
+from .majorize_minimize import iter_majorize_minimize as iter_majorize_minimize
 from .neighborhood import grid_edges as grid_edges
 from .problem import Problem as Problem
-from .random_walker import random_walker as random_walker
+from .random_walker import iter_random_walker as iter_random_walker
 from .relaxations import relaxation_gradient as relaxation_gradient
 from .relaxations import relaxation_value as relaxation_value
 from .solution import EnergyTerms as EnergyTerms

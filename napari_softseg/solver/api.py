@@ -15,12 +15,12 @@ from napari_softseg.errors import InputError
 from napari_softseg.options import DEFAULTS, Method, Relaxation, SolveOptions, Unary
 from napari_softseg.solver.checks import checked_image, checked_seeds, checked_unary
 from napari_softseg.solver.device import resolve_device
-from napari_softseg.solver.gradient_descent import gradient_descent
+from napari_softseg.solver.gradient_descent import iter_gradient_descent
 from napari_softseg.solver.intensity import to_intensity
-from napari_softseg.solver.majorize_minimize import Minimum, majorize_minimize
+from napari_softseg.solver.majorize_minimize import Minimum, iter_majorize_minimize
 from napari_softseg.solver.neighborhood import grid_edges
 from napari_softseg.solver.problem import Problem
-from napari_softseg.solver.random_walker import quadratic_energy, random_walker
+from napari_softseg.solver.random_walker import iter_random_walker, quadratic_energy
 from napari_softseg.solver.solution import Solution, SolveProgress, Status, drain
 
 UnaryModel = Callable[[npt.NDArray[Any], tuple[int, ...]], npt.NDArray[np.floating[Any]]]
@@ -81,7 +81,7 @@ def solve(
     max_sweeps : int
         Most sweeps, steps or iterations on the full-size grid.
     tolerance : float
-        ``mm`` stops when a sweep lowers the energy by less than this share of it.
+        ``mm`` stops when a sweep moves less than this share of all label mass (1e-4: a pixel in 10 000).
     mask : (H, W) bool array, optional
         True on real pixels; the others take no part and get the uniform distribution.
     classes : sequence of int, optional
@@ -211,7 +211,7 @@ def _method(
     problem: Problem, chosen: SolveOptions, stop: threading.Event | None
 ) -> Generator[SolveProgress, None, Minimum]:
     if chosen.method == Method.GD:
-        return gradient_descent(problem, steps=chosen.max_sweeps, stop=stop)
+        return iter_gradient_descent(problem, steps=chosen.max_sweeps, stop=stop)
     if chosen.method == Method.CLOSED_FORM:
-        return random_walker(problem, stop=stop)
-    return majorize_minimize(problem, max_sweeps=chosen.max_sweeps, tolerance=chosen.tolerance, stop=stop)
+        return iter_random_walker(problem, stop=stop)
+    return iter_majorize_minimize(problem, max_sweeps=chosen.max_sweeps, tolerance=chosen.tolerance, stop=stop)

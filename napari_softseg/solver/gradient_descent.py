@@ -23,7 +23,7 @@ LEARNING_RATE = 0.075
 """The paper's; the stability limit for CD at lambda 6 is near 0.083."""
 
 
-def gradient_descent(
+def iter_gradient_descent(
     problem: Problem, *, steps: int = 200, stop: threading.Event | None = None
 ) -> Generator[SolveProgress, None, Minimum]:
     """Run `steps` steps of plain gradient descent; yields and returns as the default solver does."""

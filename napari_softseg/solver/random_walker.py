@@ -26,7 +26,7 @@ _RESIDUAL = 1e-6
 _COARSEST = 16
 
 
-def random_walker(
+def iter_random_walker(
     problem: Problem, *, max_iterations: int = 2000, stop: threading.Event | None = None
 ) -> Generator[SolveProgress, None, Minimum]:
     """Solve the linear system by conjugate gradients, diagonal preconditioner, coarse-to-fine start.
@@ -37,7 +37,7 @@ def random_walker(
     height, width = problem.seeds.shape[-2:]
     y = problem.start()
     if min(height, width) > _COARSEST:
-        coarse = drain(random_walker(problem.coarsen(), max_iterations=max_iterations, stop=stop))
+        coarse = drain(iter_random_walker(problem.coarsen(), max_iterations=max_iterations, stop=stop))
         y = problem.constrain(refine(coarse.labels, height, width))
     free = problem.free.unsqueeze(CLASS_DIM)
     eta = problem.eta if problem.sigma is not None else 0.0

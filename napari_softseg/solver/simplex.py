@@ -1,7 +1,8 @@
 """Exact minimiser of the separable one-pixel problems that majorisation leaves.
 
 ``min_y  -sum_k a_k ln y_k - sum_k b_k ln(1 - y_k) + d/2 |y|^2 + c.y`` over the simplex. For a
-multiplier mu every y_k has a closed form that falls with mu; mu is found so that they sum to one.
+multiplier mu every y_k has a closed form that falls with mu; Newton's method finds the mu for which
+they sum to one. Its last step is taken in y itself, where it is linear: the sum is then exactly one.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ _MAX_STEPS = 60
 def minimise_on_simplex(
     a: Tensor, b: Tensor | None, c: Tensor | None, d: Tensor | None, y: Tensor, tolerance: float
 ) -> Tensor:
-    """Return the minimiser, normalised.
+    """Return the minimiser, (B, K, H, W); entries may round to just below zero.
 
     Parameters
     ----------
@@ -28,29 +29,53 @@ def minimise_on_simplex(
     y : (B, K, H, W) float tensor
         Current labels; mu starts where they would be optimal.
     tolerance : float
-        Largest allowed difference of a sum from one before normalisation. The excess energy is of
-        second order in it.
+        Largest difference of a sum from one before the last correction; what remains after it is of
+        second order, and the excess energy of fourth.
     """
-    if b is None and c is None and d is None:
-        return a / a.sum(CLASS_DIM, keepdim=True)
+    if b is None and c is None:
+        return a / a.sum(CLASS_DIM, keepdim=True) if d is None else _without_linear_term(a, d, y, tolerance)
+    if c is not None:
+        c = c - c.amin(CLASS_DIM, keepdim=True)  # only differences count; small numbers round less
     mu, low, high = _bracket(a, b, c, d, y)
     for _ in range(_MAX_STEPS):
         result, slope = _labels_at(mu, a, b, c, d)
         excess = result.sum(CLASS_DIM, keepdim=True) - 1
-        if excess.abs().max() <= tolerance:
+        step = excess / slope.sum(CLASS_DIM, keepdim=True)
+        if bool((excess.abs() <= tolerance).all()):
             break
         low = torch.where(excess > 0, mu, low)
         high = torch.where(excess > 0, high, mu)
-        newton = mu + excess / slope.sum(CLASS_DIM, keepdim=True)
+        newton = mu + step
         # bisection where Newton leaves the bracket (also where it is not a number)
         mu = torch.where((newton >= low) & (newton <= high), newton, (low + high) / 2)
-    return result / result.sum(CLASS_DIM, keepdim=True)
+    return result - slope * step
+
+
+def _without_linear_term(a: Tensor, d: Tensor, y: Tensor, tolerance: float) -> Tensor:
+    """The case of the default solver, in few passes over memory: b = c = 0.
+
+    The sum of y is convex in mu, so Newton's method needs no bracket.
+    """
+    mu = a.sum(CLASS_DIM, keepdim=True) - d * (y * y).sum(CLASS_DIM, keepdim=True)
+    twice, product = 2 * a, 4 * d * a
+    for _ in range(_MAX_STEPS):
+        root = (product + mu * mu).sqrt_()
+        result = twice / (root + mu)
+        if bool((mu < 0).any()):
+            result = torch.where(mu < 0, (root - mu) / (2 * d).clamp_min(1e-30), result)
+        excess = result.sum(CLASS_DIM, keepdim=True) - 1
+        slope = result / root
+        step = excess / slope.sum(CLASS_DIM, keepdim=True)
+        if float(excess.abs().max()) <= tolerance:
+            break
+        mu = mu + step
+    return result - slope * step
 
 
 def _bracket(
     a: Tensor, b: Tensor | None, c: Tensor | None, d: Tensor | None, y: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return a first mu and bounds: at the bounds all y_k are >= 1/K and <= 1/K."""
+    """Return a first mu and bounds: at the lower all y_k are >= 1/K (or one is 1), at the upper <= 1/K."""
     share = 1 / a.shape[CLASS_DIM]
     at_share = a / share
     at_current = a.clone()
@@ -64,6 +89,9 @@ def _bracket(
         at_share = at_share - d * share
         at_current -= d * y * y
     low, high = at_share.amin(CLASS_DIM, keepdim=True), at_share.amax(CLASS_DIM, keepdim=True)
+    if b is None and d is None:
+        # y = a / (c + mu) has a pole; the labels are positive right of all poles only
+        low = torch.maximum(low, (at_share - a * (1 / share - 1)).amax(CLASS_DIM, keepdim=True))
     return torch.clamp(at_current.sum(CLASS_DIM, keepdim=True), low, high), low, high
 
 
@@ -75,7 +103,7 @@ def _labels_at(
     if b is not None:
         # linear y^2 - (linear + a + b) y + a = 0
         half = linear + a + b
-        root = ((linear - a + b).square() + 4 * a * b).sqrt()
+        root = ((linear - a + b).square() + 4 * a * b).sqrt().clamp_min(1e-12)
         y = torch.where(half >= 0, 2 * a / (half + root), (half - root) / (2 * linear))
         return y, y * (1 - y) / root
     if d is None:
