@@ -99,6 +99,6 @@ def overlay(
     shown = planes.astype(np.float32)
     if image.dtype != np.uint8:
         low, high = float(shown.min()), float(shown.max())
-        shown = (shown - low) * (255.0 / max(high - low, np.finfo(np.float32).tiny))
+        shown = (shown - low) * (255.0 / max(high - low, 1e-30))
     mixed = (1 - alpha) * shown + alpha * soft_composite(probabilities, colors)[..., :3]
     return (mixed + 0.5).astype(np.uint8)

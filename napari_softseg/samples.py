@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -217,6 +218,6 @@ def _paint(scribbles: npt.NDArray[Any], stroke: Stroke, value: int) -> None:
     """Drag a round brush along the polyline."""
     from skimage.draw import disk, line
 
-    for (x0, y0), (x1, y1) in zip(stroke, stroke[1:], strict=False):
+    for (x0, y0), (x1, y1) in pairwise(stroke):
         for y, x in zip(*line(y0, x0, y1, x1), strict=True):
             scribbles[disk((y, x), STROKE_RADIUS + 0.5, shape=scribbles.shape)] = value

@@ -1,0 +1,181 @@
+"""``napari-softseg solve``: one image and its scribbles to soft pseudo-labels."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_softseg.cli.class_names import named_classes
+from napari_softseg.cli.option_flags import add_option_flags, chosen_options, is_unary_name
+from napari_softseg.cli.result_files import ResultFiles, write_results
+
+if TYPE_CHECKING:
+    from napari_softseg.solver.solution import Solution, SolveProgress
+
+DESCRIPTION = """Solve soft pseudo-labels for one image from scribbles.
+
+Writes OUT_labels.png (most likely class, the scribbles' own values), OUT_soft.tif
+(float32 probabilities, a page per class, names and values in its metadata) and
+OUT_overlay.png. All three are written, or none."""
+
+
+def add_command(commands: Any) -> None:
+    """Add the command to the subparsers of the program."""
+    parser = commands.add_parser(
+        "solve",
+        help="solve soft pseudo-labels for one image from scribbles",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawTextHelpFormatter,
+    )
+    parser.add_argument(
+        "image", metavar="IMAGE", help="PNG, JPEG, WebP, BMP, TIFF or .npy, any dtype and channels"
+    )
+    parser.add_argument(
+        "scribbles", metavar="SCRIBBLES", help="class value per pixel: palette or grey PNG, TIFF or .npy"
+    )
+    parser.add_argument(
+        "-o", "--output", metavar="OUT", required=True, help="start of the output files' names"
+    )
+    parser.add_argument("--mask", metavar="PATH", help="non-zero on the pixels to use; others take no part")
+    parser.add_argument(
+        "--class-names",
+        metavar="NAMES",
+        help="a,b,... in ascending order of the class values, or VALUE=NAME,...,\n"
+        "or a text file with one of either per line",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of a summary")
+    parser.add_argument(
+        "--progress",
+        action=argparse.BooleanOptionalAction,
+        help="progress bar on stderr (default: if that is a terminal)",
+    )
+    add_option_flags(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Read, solve, write; see `napari_softseg.cli.main` for errors and exit codes."""
+    from napari_softseg.files import read_image, read_scribbles, read_unary
+
+    options = chosen_options(arguments)
+    from_file = not is_unary_name(options["unary"])
+    inputs = [arguments.image, arguments.scribbles, arguments.mask, options["unary"] if from_file else None]
+    files = ResultFiles.of(arguments.output)
+    files.check([Path(path) for path in inputs if path is not None])
+
+    image = read_image(arguments.image)
+    scribbles = read_scribbles(arguments.scribbles)
+    mask = None if arguments.mask is None else read_scribbles(arguments.mask) != 0
+    unary = read_unary(options["unary"]) if from_file else options["unary"]
+
+    from napari_softseg import iter_solve
+
+    steps = iter_solve(
+        image, scribbles, mask=mask, stop=(stop := threading.Event()), **{**options, "unary": unary}
+    )
+    with _interrupt_sets(stop), _bar(arguments.progress) as show:
+        show(next(steps))  # checks all input
+        drawn = scribbles != options["unlabelled"]
+        values = sorted({int(value) for value in scribbles[drawn if mask is None else drawn & mask]})
+        names = named_classes(values, arguments.class_names)
+        solution = _drain(steps, show)
+        write_results(files, image, solution, names, options, stop)
+
+    if arguments.json:
+        print(json.dumps(_report(solution, names, options, files), allow_nan=False))
+    else:
+        print(_summary(arguments.image, solution, names, files))
+    return 0
+
+
+def _drain(steps: Any, show: Any) -> Solution:
+    while True:
+        try:
+            show(next(steps))
+        except StopIteration as end:
+            solution: Solution = end.value
+            return solution
+
+
+@contextmanager
+def _interrupt_sets(stop: threading.Event) -> Iterator[None]:
+    """Let Ctrl-C set `stop`, so that the solve ends between two sweeps; a second one ends at once."""
+
+    def on_interrupt(_signal: int, _frame: Any) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread gets signals
+        return
+    before = signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _bar(wanted: bool | None) -> Iterator[Any]:
+    """Yield a function that shows a SolveProgress."""
+    from tqdm import tqdm
+
+    shown = sys.stderr.isatty() if wanted is None else wanted
+    with tqdm(file=sys.stderr, disable=not shown, leave=False, unit="sweep") as bar:
+        stages: list[str] = []
+
+        def show(progress: SolveProgress) -> None:
+            if not shown:
+                return
+            if progress.stage not in stages:
+                stages.append(progress.stage)
+                bar.set_description({"unary": "first guess"}.get(progress.stage, "solving"), refresh=False)
+                bar.reset(progress.max_steps)
+            if progress.energy is not None:
+                bar.set_postfix_str(f"energy {progress.energy:.6g}", refresh=False)
+            bar.update(progress.step - bar.n)
+
+        yield show
+
+
+def _report(
+    solution: Solution, names: dict[int, str], options: dict[str, Any], files: ResultFiles
+) -> dict[str, Any]:
+    labels = solution.labels
+    return {
+        "status": solution.status.name.lower(),
+        "status_text": solution.status.value,
+        "energy": solution.energy,
+        "energy_unary": solution.terms.unary,
+        "energy_pairwise": solution.terms.pairwise,
+        "sweeps": solution.sweeps,
+        "seconds": solution.seconds,
+        "device": solution.device,
+        "height": labels.shape[0],
+        "width": labels.shape[1],
+        "classes": [
+            {"value": value, "name": names[value], "share": float((labels == value).mean())}
+            for value in solution.classes
+        ],
+        "options": options,
+        "files": {"labels": str(files.labels), "soft": str(files.soft), "overlay": str(files.overlay)},
+    }
+
+
+def _summary(image: str, solution: Solution, names: dict[int, str], files: ResultFiles) -> str:
+    height, width = solution.labels.shape
+    terms = solution.terms
+    return (
+        f"{image}: {width} x {height} pixels, classes: {', '.join(names.values())}\n"
+        f"{solution.sweeps} sweeps in {solution.seconds:.2f} s on {solution.device}: {solution.status.value}\n"
+        f"energy {terms.total:.6g} = unary {terms.unary:.6g} + pairwise {terms.pairwise:.6g}\n"
+        f"wrote {files.labels}, {files.soft}, {files.overlay}"
+    )
