@@ -34,9 +34,12 @@ class LiveSolver(QObject):
     failed = Signal(object)
     """The exception that the latest request or the warm-up raised; none is lost."""
     busy_changed = Signal(bool)
+    warm = Signal(object)
+    """What the warm-up returned."""
 
     _ended = Signal(int, object)
     _reported = Signal(int, object)
+    _warmed = Signal(object)
 
     def __init__(self, next_job: Callable[[], Job | None]) -> None:
         """Ask `next_job` for work, in the GUI thread, shortly after each :meth:`poke`."""
@@ -52,6 +55,7 @@ class LiveSolver(QObject):
         # The worker emits these; Qt carries them over to the thread this object lives in.
         self._ended.connect(self._on_ended)
         self._reported.connect(self._on_reported)
+        self._warmed.connect(self._on_warmed)
 
     @property
     def busy(self) -> bool:
@@ -81,9 +85,9 @@ class LiveSolver(QObject):
         self.stop()
         self._latest += 1
 
-    def warm_up(self, task: Callable[[], None]) -> None:
-        """Run a task in the worker before the next job, such as a slow import."""
-        self._executor.submit(task).add_done_callback(self._on_warm)
+    def warm_up(self, task: Callable[[], Any]) -> None:
+        """Run a task in the worker before the next job, such as a slow import; :attr:`warm` has its result."""
+        self._executor.submit(task).add_done_callback(self._warmed.emit)
 
     def close(self) -> None:
         """Stop and wait for the worker to end; nothing is emitted any more."""
@@ -132,7 +136,11 @@ class LiveSolver(QObject):
         else:
             self.failed.emit(error)
 
-    def _on_warm(self, future: "Future[None]") -> None:
-        error = None if future.cancelled() else future.exception()
-        if error is not None:
+    def _on_warmed(self, future: "Future[Any]") -> None:
+        if future.cancelled():
+            return
+        error = future.exception()
+        if error is None:
+            self.warm.emit(future.result())
+        else:
             self.failed.emit(error)

@@ -17,6 +17,9 @@ from napari_softseg.widgets.tags import (
     tag_of,
 )
 
+RESULT_ROLES = (SOFT_LABELS, UNCERTAINTY)
+"""The result layers, in the order they are written."""
+
 OPACITY = 0.55
 """Of the results: colours are told apart and the image is still seen."""
 
@@ -32,18 +35,12 @@ def result_layer(viewer: ViewerModel, image: Image, role: str) -> Image | None:
 
 def is_result(layer: Layer) -> bool:
     """Return whether a layer is one of our results, and so no image to paint on."""
-    return tag_of(layer).get("role") in (SOFT_LABELS, UNCERTAINTY)
-
-
-def show_result(viewer: ViewerModel, image: Image, result: SolveResult, view: View) -> None:
-    """Write a solved plane into the image's result layers."""
-    _write(viewer, image, UNCERTAINTY, result.job.plane, result.entropy, view)
-    _write(viewer, image, SOFT_LABELS, result.job.plane, result.composite, view)
+    return tag_of(layer).get("role") in RESULT_ROLES
 
 
 def clear_result(viewer: ViewerModel, image: Image, plane: Plane) -> None:
     """Empty a plane of the result layers, if there are any."""
-    for role in (SOFT_LABELS, UNCERTAINTY):
+    for role in RESULT_ROLES:
         layer = result_layer(viewer, image, role)
         if layer is not None and layer.data.shape[: image.ndim] == grid_shape(image):
             layer.data[plane.index] = 0
@@ -52,7 +49,7 @@ def clear_result(viewer: ViewerModel, image: Image, plane: Plane) -> None:
 
 def show_view(viewer: ViewerModel, image: Image, view: View) -> None:
     """Show the layer that this view is about, and hide the other."""
-    for role in (SOFT_LABELS, UNCERTAINTY):
+    for role in RESULT_ROLES:
         layer = result_layer(viewer, image, role)
         if layer is not None:
             layer.visible = (role == UNCERTAINTY) == (view is View.UNCERTAINTY)
@@ -60,27 +57,40 @@ def show_view(viewer: ViewerModel, image: Image, view: View) -> None:
 
 def set_results_visible(viewer: ViewerModel, image: Image, visible: bool) -> None:
     """Hide the image's results, or show the soft labels again."""
-    for role in (SOFT_LABELS, UNCERTAINTY):
+    for role in RESULT_ROLES:
         layer = result_layer(viewer, image, role)
         if layer is not None:
             layer.visible = visible and role == SOFT_LABELS
 
 
-def _write(viewer: ViewerModel, image: Image, role: str, plane: Plane, values: np.ndarray, view: View) -> None:
-    """Write `values` (H, W[, 4]) into a plane of the layer of this role, which is made if need be."""
-    layer = result_layer(viewer, image, role)
-    shape = grid_shape(image) + values.shape[2:]
-    if layer is None:
-        # zeros() takes memory only for the planes that are written, however long the stack
-        layer = _add_layer(viewer, image, role, np.zeros(shape, dtype=values.dtype), view)
-    elif layer.data.shape != shape:
-        layer.data = np.zeros(shape, dtype=values.dtype)
-    layer.data[plane.index] = values
-    layer.refresh(extent=False, highlight=False)
+def prepare_result(viewer: ViewerModel, image: Image, view: View) -> bool:
+    """Make one result layer that the image lacks; return whether there was one to make."""
+    for role in RESULT_ROLES:
+        if result_layer(viewer, image, role) is None:
+            _add_layer(viewer, image, role, view)
+            return True
+    return False
 
 
-def _add_layer(viewer: ViewerModel, image: Image, role: str, data: np.ndarray, view: View) -> Image:
-    """Put a new result layer right below the image's scribbles, and leave the selection as it was."""
+def show_result(viewer: ViewerModel, image: Image, result: SolveResult, view: View) -> None:
+    """Write a solved plane into the image's result layers; one that was deleted is made again."""
+    for role, values in ((SOFT_LABELS, result.composite), (UNCERTAINTY, result.entropy)):
+        layer = result_layer(viewer, image, role) or _add_layer(viewer, image, role, view)
+        shape = _shape(image, role)
+        if layer.data.shape != shape:
+            layer.data = np.zeros(shape, dtype=values.dtype)
+        layer.data[result.job.plane.index] = values
+        layer.refresh(extent=False, highlight=False)
+
+
+def _shape(image: Image, role: str) -> tuple[int, ...]:
+    return (*grid_shape(image), 4) if role == SOFT_LABELS else grid_shape(image)
+
+
+def _add_layer(viewer: ViewerModel, image: Image, role: str, view: View) -> Image:
+    """Put an empty result layer below the image's scribbles, and leave the selection as it was."""
+    # zeros() takes memory only for the planes that are written, however long the stack
+    data = np.zeros(_shape(image, role), dtype=np.uint8 if role == SOFT_LABELS else np.float32)
     looks = (
         {"rgb": True, "blending": "translucent"}
         if role == SOFT_LABELS
@@ -90,15 +100,17 @@ def _add_layer(viewer: ViewerModel, image: Image, role: str, data: np.ndarray, v
     layer = Image(data, name=role, opacity=OPACITY, visible=visible, **looks, **alignment(image))
     set_tag(layer, role=role, image_id=image_id(image))
     active = viewer.layers.selection.active
-    viewer.layers.insert(_place_below_scribbles(viewer, image), layer)
+    viewer.layers.insert(_place(viewer, image, role), layer)
     if active is not None:
         viewer.layers.selection.active = active
     return layer
 
 
-def _place_below_scribbles(viewer: ViewerModel, image: Image) -> int:
+def _place(viewer: ViewerModel, image: Image, role: str) -> int:
+    """Return the place right below the image's scribbles, uncertainty below soft labels."""
+    below = {SCRIBBLES} if role == SOFT_LABELS else {SCRIBBLES, SOFT_LABELS}
     for position, layer in enumerate(viewer.layers):
         tag = tag_of(layer)
-        if tag.get("role") == SCRIBBLES and tag.get("image_id") == image_id(image):
+        if tag.get("role") in below and tag.get("image_id") == image_id(image):
             return position
     return len(viewer.layers)

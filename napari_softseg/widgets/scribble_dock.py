@@ -133,6 +133,7 @@ class ScribbleDock(QWidget):
         loop.counts_changed.connect(self._on_counts)
         loop.busy_changed.connect(self._on_busy)
         loop.failed.connect(self._show_error)
+        loop.devices_found.connect(self.form.set_devices)
         loop.solved.connect(self._on_solved)
 
     def _close_with(self, signal: Any) -> None:

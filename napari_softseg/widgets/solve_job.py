@@ -98,12 +98,21 @@ def _solve(
     return solve(job.pixels, job.strokes, stop=stop, progress=progress, **options)
 
 
-def warm_up() -> None:
-    """Solve a tiny image, so that imports and compiled kernels are loaded before the first stroke."""
+def warm_up() -> list[str]:
+    """Load imports and compiled kernels before the first stroke; return the devices there are.
+
+    Called in the worker thread, whose number of torch threads it sets: one core stays
+    free for the window. With all of them busy the event loop waits up to three times as long.
+    """
+    import torch
+
     from napari_softseg import solve
 
+    torch.set_num_threads(max(1, torch.get_num_threads() - 1))
     pixels = np.zeros((16, 16, 3), dtype=np.uint8)
     pixels[:, 8:] = 255
     strokes = np.zeros((16, 16), dtype=np.uint8)
     strokes[4:12, 2], strokes[4:12, 13] = 1, 2
     solve(pixels, strokes)
+    cuda = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    return ["auto", "cpu", *cuda, *(["mps"] if torch.backends.mps.is_available() else [])]

@@ -16,11 +16,18 @@ from napari_softseg.solver.solution import SolveProgress, Status
 from napari_softseg.widgets import status_texts
 from napari_softseg.widgets.live_solver import Job, LiveSolver
 from napari_softseg.widgets.planes import Plane, require_plane_image, visible_plane
-from napari_softseg.widgets.result_layers import clear_result, result_layer, show_result, show_view
+from napari_softseg.widgets.result_layers import (
+    RESULT_ROLES,
+    clear_result,
+    prepare_result,
+    result_layer,
+    show_result,
+    show_view,
+)
 from napari_softseg.widgets.scribbles import stroke_counts
 from napari_softseg.widgets.session import ScribbleSession
 from napari_softseg.widgets.solve_job import Look, SolveJob, SolveResult, View, run_job, warm_up
-from napari_softseg.widgets.tags import SOFT_LABELS, UNCERTAINTY, grid_shape, image_id
+from napari_softseg.widgets.tags import grid_shape, image_id
 
 
 Place = tuple[str, tuple[int | None, ...]]
@@ -72,14 +79,20 @@ class SolveLoop:
     """A :class:`SolveResult` that now is in the layers."""
     failed = Signal(object)
     """An exception that a person has to see."""
+    devices_found = Signal(list)
+    """The solver is loaded; these are the devices it can use."""
 
     def __init__(self, session: ScribbleSession) -> None:
         self.session = session
         self.counts: dict[int, int] = {}
+        """Painted pixels of every class in the visible plane."""
+        self.devices: list[str] = []
+        """Devices the solver can use; empty until it is loaded."""
         self._options = DEFAULTS
         self._view = View.SOFT
         self._auto = True
         self._forced = False
+        self._prepared: set[str] = set()
         self._asked: Wanted | None = None
         self._shown: dict[Place, tuple[Wanted, str]] = {}
         self._last: tuple[Wanted, SolveResult] | None = None
@@ -90,6 +103,7 @@ class SolveLoop:
         self._solver.busy_changed.connect(self._on_busy)
         session.touched.connect(self._solver.poke)
         session.results_removed.connect(self._forget_shown)
+        self._solver.warm.connect(self._on_warm)
         self._solver.warm_up(warm_up)
         self._solver.poke()
 
@@ -144,7 +158,7 @@ class SolveLoop:
         image, viewer = self.session.image, self.session.viewer
         if image is None:
             return
-        layers = [result_layer(viewer, image, role) for role in (SOFT_LABELS, UNCERTAINTY)]
+        layers = [result_layer(viewer, image, role) for role in RESULT_ROLES]
         seen = [layer for layer in layers if layer is not None and layer.visible]
         for layer in seen:
             layer.visible = False
@@ -182,6 +196,9 @@ class SolveLoop:
                 f"{grid_shape(image)}: press Start for new scribbles."
             )
         plane = visible_plane(image, self.session.viewer.dims)
+        if image_id(image) not in self._prepared:
+            self._prepare(image)
+            return None
         strokes = np.array(scribbles.data[plane.index])
         counts = stroke_counts(strokes)
         self.session.classes.restore(value for value in counts if 0 < value <= MAX_CLASS_VALUE)
@@ -204,6 +221,15 @@ class SolveLoop:
             return self._recoloring(wanted, plane)
         job = SolveJob(image_id(image), plane, np.array(image.data[plane.index]), strokes, wanted.options, wanted.look)
         return self._ask(wanted, job if forced else self._with_known_parts(job, wanted))
+
+    def _prepare(self, image: Image) -> None:
+        """Make the result layers before there is a result, one per turn of the event loop.
+
+        napari takes a tenth of a second to make a layer; that must not hold up painting.
+        """
+        if not prepare_result(self.session.viewer, image, self._view):
+            self._prepared.add(image_id(image))
+        self._solver.poke()
 
     def _wanted(self, image: Image, plane: Plane, strokes: npt.NDArray[Any]) -> Wanted:
         colors = tuple((entry.value, entry.color) for entry in self.session.classes)
@@ -256,6 +282,10 @@ class SolveLoop:
     def _forget_shown(self) -> None:
         self._shown.clear()
 
+    def _on_warm(self, devices: list[str]) -> None:
+        self.devices = devices
+        self.devices_found.emit(devices)
+
     def _on_busy(self, busy: bool) -> None:
         self.busy_changed.emit(busy)
 
@@ -266,10 +296,10 @@ class SolveLoop:
         image = self.session.image
         if image is None or image_id(image) != result.job.image_id or self._asked is None:
             return
-        show_result(self.session.viewer, image, result, self._view)
         text = status_texts.result_text(result.solution, result.job)
         self._shown[self._asked.place] = (self._asked, text)
         self._last = (self._asked, result)
+        show_result(self.session.viewer, image, result, self._view)
         self.status_changed.emit(text)
         self.solved.emit(result)
 

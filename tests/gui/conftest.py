@@ -12,13 +12,13 @@ import pytest
 from napari.layers import Image, Labels
 from napari.utils.notifications import notification_manager
 from pytestqt.qtbot import QtBot
-from qtpy.QtCore import QEvent, QPointF, Qt
-from qtpy.QtGui import QMouseEvent
+from qtpy.QtCore import QEvent, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_softseg.options import SolveOptions
 from napari_softseg.widgets.scribble_dock import ScribbleDock
+from tests.gui.hands import canvas_of, drag
 
 PLUGIN, WIDGET = "napari-softseg", "Scribble and solve"
 TIMEOUT = 30_000
@@ -77,7 +77,7 @@ class Stage:
 
     @property
     def canvas(self) -> QWidget:
-        return self.viewer.window._qt_viewer.canvas.native  # type: ignore[no-any-return]
+        return canvas_of(self.viewer)
 
     @property
     def scribbles(self) -> Labels:
@@ -130,24 +130,11 @@ class Stage:
         self.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier)
         self.settle()
 
-    def on_canvas(self, world: tuple[float, float]) -> QPointF:
-        """Return the canvas position of a world point (y, x) of the visible plane."""
-        view = self.viewer.window._qt_viewer.canvas.view
-        mapped = (view.transform * view.scene.transform).map([world[1], world[0], 0, 1])
-        x, y = mapped[:2] / mapped[3]
-        return QPointF(float(x), float(y))
-
     def stroke(self, *points: tuple[float, float], value: int | None = None, settle: bool = True) -> None:
         """Drag the mouse with the left button through world points (y, x)."""
         if value is not None:
             self.dock.session.select_class(value)
-        none, left = Qt.MouseButton.NoButton, Qt.MouseButton.LeftButton
-        path = [self.on_canvas(point) for point in _dense(points)]
-        self._send(QEvent.Type.MouseMove, path[0], none, none)
-        self._send(QEvent.Type.MouseButtonPress, path[0], left, left)
-        for position in path[1:]:
-            self._send(QEvent.Type.MouseMove, position, none, left)
-        self._send(QEvent.Type.MouseButtonRelease, path[-1], left, none)
+        drag(self.viewer, points)
         if settle:
             self.settle()
 
@@ -155,20 +142,6 @@ class Stage:
         """One stroke on the left half, one on the right half of the usual image."""
         self.stroke((20, 20), (70, 30), value=1, settle=settle)
         self.stroke((20, 110), (70, 100), value=2, settle=settle)
-
-    def _send(self, kind: QEvent.Type, at: QPointF, button: Qt.MouseButton, buttons: Qt.MouseButton) -> None:
-        at_screen = QPointF(self.canvas.mapToGlobal(at.toPoint()))
-        event = QMouseEvent(kind, at, at_screen, button, buttons, Qt.KeyboardModifier.NoModifier)
-        QApplication.sendEvent(self.canvas, event)
-        QApplication.processEvents()
-
-
-def _dense(points: tuple[tuple[float, float], ...]) -> list[tuple[float, float]]:
-    """Fill in points between the corners, as a hand does."""
-    path = [points[0]]
-    for start, end in zip(points[:-1], points[1:], strict=True):
-        path += [tuple(np.add(start, np.subtract(end, start) * t)) for t in np.linspace(0, 1, 9)[1:]]
-    return path
 
 
 def two_halves(shape: tuple[int, int] = (96, 128), seed: int = 0) -> npt.NDArray[np.uint8]:

@@ -28,7 +28,7 @@ def test_start_lays_scribbles_over_the_image_with_brush_in_hand(make_stage: Make
 def test_two_strokes_give_soft_labels(stage: Stage) -> None:
     stage.stroke((20, 20), (70, 30), value=1)
     assert "1 of 2 classes" in stage.status
-    assert "soft labels" not in stage.viewer.layers
+    assert not stage.soft.data.any()
     assert stage.notifications == []
 
     stage.stroke((20, 110), (70, 100), value=2)
@@ -135,7 +135,7 @@ def test_a_mere_refresh_solves_nothing(stage: Stage) -> None:
 def test_without_auto_solve_only_the_button_solves(stage: Stage) -> None:
     stage.dock.auto_box.setChecked(False)
     stage.paint_two_classes()
-    assert "soft labels" not in stage.viewer.layers
+    assert not stage.soft.data.any()
     assert "press Solve" in stage.status
     stage.dock.solve_button.click()
     stage.settle()
