@@ -75,7 +75,10 @@ def main() -> None:
 def report(what: str, gaps: list[float]) -> None:
     ms = np.asarray(gaps) * 1000
     p50, p99 = np.percentile(ms, [50, 99])
-    print(f"{what:9} event-loop gap: p50 {p50:5.1f} ms, p99 {p99:6.1f} ms, max {ms.max():6.1f} ms ({len(ms)} beats)")
+    print(
+        f"{what:9} event-loop gap: p50 {p50:5.1f} ms, p99 {p99:6.1f} ms, max {ms.max():6.1f} ms "
+        f"({len(ms)} beats)"
+    )
 
 
 if __name__ == "__main__":

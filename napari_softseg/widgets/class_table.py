@@ -102,7 +102,9 @@ class ClassTable(QWidget):
         """Show how many pixels of each class are painted."""
         with QSignalBlocker(self.table):
             for row, value in enumerate(self._classes.values):
-                self.table.item(row, PAINTED).setText(f"{counts.get(value, 0):,}" if counts.get(value) else "–")
+                self.table.item(row, PAINTED).setText(
+                    f"{counts.get(value, 0):,}" if counts.get(value) else "–"
+                )
 
     def show_chosen(self, value: int | None) -> None:
         """Mark the class that the brush paints."""
@@ -115,7 +117,9 @@ class ClassTable(QWidget):
     def chosen_value(self) -> int | None:
         """Return the value of the marked class."""
         rows = self.table.selectionModel().selectedRows()
-        return None if not rows else int(self.table.item(rows[0].row(), SWATCH).data(Qt.ItemDataRole.UserRole))
+        return (
+            None if not rows else int(self.table.item(rows[0].row(), SWATCH).data(Qt.ItemDataRole.UserRole))
+        )
 
     def _fit_height(self) -> None:
         rows = min(max(len(self._classes), FEWEST_CLASSES), MOST_ROWS)

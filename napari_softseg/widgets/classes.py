@@ -93,7 +93,9 @@ class ClassList:
             If fewer than two classes would be left.
         """
         if len(self) <= FEWEST_CLASSES:
-            raise InputError(f"At least {FEWEST_CLASSES} classes are needed: add another before removing this.")
+            raise InputError(
+                f"At least {FEWEST_CLASSES} classes are needed: add another before removing this."
+            )
         self._removed[value] = self._classes[value]
         self._replace({v: c for v, c in self._classes.items() if v != value})
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from app_model.types import KeyCode, KeyMod
+from app_model.types import KeyCode, KeyCombo, KeyMod
 from napari.layers import Labels
 
 if TYPE_CHECKING:
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 SOLVE, STOP, TOGGLE = "solve", "stop", "toggle result"
 
-ACTIONS = {KeyCode.KeyS: SOLVE, KeyCode.KeyD: STOP, KeyCode.KeyT: TOGGLE}
-STEPS = {KeyCode.KeyQ: -1, KeyCode.KeyW: +1}
-DIGITS = {
+ACTIONS: dict[KeyCode | KeyCombo, str] = {KeyCode.KeyS: SOLVE, KeyCode.KeyD: STOP, KeyCode.KeyT: TOGGLE}
+STEPS: dict[KeyCode | KeyCombo, int] = {KeyCode.KeyQ: -1, KeyCode.KeyW: +1}
+DIGITS: dict[KeyCode | KeyCombo, int] = {
     KeyMod.CtrlCmd | code: number
     for number, code in enumerate(
         (

@@ -50,7 +50,9 @@ class LiveSolver(QObject):
         self._running = 0
         self._pending: Job | None = None
         self._stop = threading.Event()
-        self._timer = QTimer(self, singleShot=True, interval=DEBOUNCE_MS)
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(DEBOUNCE_MS)
         self._timer.timeout.connect(self._ask)
         # The worker emits these; Qt carries them over to the thread this object lives in.
         self._ended.connect(self._on_ended)
@@ -86,7 +88,7 @@ class LiveSolver(QObject):
         self._latest += 1
 
     def warm_up(self, task: Callable[[], Any]) -> None:
-        """Run a task in the worker before the next job, such as a slow import; :attr:`warm` has its result."""
+        """Run a task in the worker before the next job, such as a slow import."""
         self._executor.submit(task).add_done_callback(self._warmed.emit)
 
     def close(self) -> None:

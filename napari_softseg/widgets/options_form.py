@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import Field, fields
-from enum import StrEnum
 from typing import Any
 
 from magicgui.widgets import ComboBox, FloatSlider, FloatSpinBox, SpinBox
@@ -11,7 +10,7 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QComboBox, QFormLayout, QLabel, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
-from napari_softseg.options import DEFAULTS, SolveOptions, Unary
+from napari_softseg.options import DEFAULTS, Choice, SolveOptions, Unary
 
 LABELS = {
     "relaxation": "relaxation",
@@ -49,7 +48,10 @@ class OptionsForm(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._specs = {spec.name: spec for spec in fields(SolveOptions)}
-        self._widgets = {name: _make_widget(self._specs[name]) for name in LABELS}
+        self._widgets = {name: _make_widget(self._specs[name]) for name in LABELS if name != "device"}
+        self._device = self._widgets["device"] = ComboBox(
+            choices=["auto", "cpu"], **_common(self._specs["device"])
+        )
         for widget in self._widgets.values():
             widget.changed.connect(self._on_changed)
         self.folded = QCollapsible("More options")
@@ -84,7 +86,7 @@ class OptionsForm(QWidget):
 
     def set_devices(self, devices: list[str]) -> None:
         """Offer these devices; the chosen one stays if it is among them."""
-        self._widgets["device"].choices = devices
+        self._device.choices = devices
 
     def _rows(self, names: Iterable[str]) -> QWidget:
         """Return the options of these names below each other, with their labels."""
@@ -109,21 +111,27 @@ class OptionsForm(QWidget):
 
 def _make_widget(spec: "Field[Any]") -> ValueWidget[Any]:
     """Return a widget for one field of SolveOptions, with its texts and limits."""
-    meta, default = spec.metadata, getattr(DEFAULTS, spec.name)
-    common = {"name": spec.name, "tooltip": _sentence(meta["help"]), "value": default}
+    meta, common = spec.metadata, _common(spec)
     if "choices" in meta:
         return _choice_box(meta["choices"], common)
-    if spec.name == "device":
-        return ComboBox(choices=["auto", "cpu"], **common)
     if spec.name in SLIDERS:
         low, high, step = SLIDERS[spec.name]
         return FloatSlider(min=low, max=high, step=step, **common)
     if spec.type == "int":
         return SpinBox(min=meta["minimum"], max=meta["maximum"], **common)
-    return FloatSpinBox(min=meta["minimum"], max=meta["maximum"], step=default, **common)
+    return FloatSpinBox(min=meta["minimum"], max=meta["maximum"], step=common["value"], **common)
 
 
-def _choice_box(choices: type[StrEnum], common: dict[str, Any]) -> ComboBox:
+def _common(spec: "Field[Any]") -> dict[str, Any]:
+    """Return what every widget of an option is made with."""
+    return {
+        "name": spec.name,
+        "tooltip": _sentence(spec.metadata["help"]),
+        "value": getattr(DEFAULTS, spec.name),
+    }
+
+
+def _choice_box(choices: type[Choice], common: dict[str, Any]) -> ComboBox:
     """Return a box whose entries and tooltip explain themselves."""
     box = ComboBox(choices=[(_entry(choice), choice) for choice in choices], **common)
     native: QComboBox = box.native

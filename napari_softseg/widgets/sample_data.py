@@ -26,3 +26,13 @@ def astronaut() -> list[LayerData]:
 def coffee() -> list[LayerData]:
     """Return the sample ``"coffee"``."""
     return sample_layers("coffee")
+
+
+def cat() -> list[LayerData]:
+    """Return the sample ``"cat"``."""
+    return sample_layers("cat")
+
+
+def tissue() -> list[LayerData]:
+    """Return the sample ``"tissue"``."""
+    return sample_layers("tissue")

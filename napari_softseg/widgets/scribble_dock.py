@@ -223,5 +223,7 @@ def _narrow(box: QComboBox) -> QComboBox:
 
 
 def _key_table() -> str:
-    rows = "".join(f"<tr><td><b>{key}</b>&nbsp;&nbsp;</td><td>{what}</td></tr>" for key, what in keys.KEY_HELP)
+    rows = "".join(
+        f"<tr><td><b>{key}</b>&nbsp;&nbsp;</td><td>{what}</td></tr>" for key, what in keys.KEY_HELP
+    )
     return f"<p>Keys on the canvas while the scribbles layer is chosen:</p><table>{rows}</table>"

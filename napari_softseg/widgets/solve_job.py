@@ -65,9 +65,7 @@ class SolveResult:
     """(H, W) in 0..1."""
 
 
-def run_job(
-    job: SolveJob, stop: threading.Event, progress: Callable[[SolveProgress], None]
-) -> SolveResult:
+def run_job(job: SolveJob, stop: threading.Event, progress: Callable[[SolveProgress], None]) -> SolveResult:
     """Solve and colour; slow, so it belongs in a worker thread.
 
     Raises
@@ -86,9 +84,7 @@ def run_job(
     return SolveResult(job, solution, soft_composite(probabilities, table), solution.entropy)
 
 
-def _solve(
-    job: SolveJob, stop: threading.Event, progress: Callable[[SolveProgress], None]
-) -> Solution:
+def _solve(job: SolveJob, stop: threading.Event, progress: Callable[[SolveProgress], None]) -> Solution:
     # Imported here: torch takes seconds the first time, and this is not the GUI's thread.
     from napari_softseg import solve
 

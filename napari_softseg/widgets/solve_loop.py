@@ -29,7 +29,6 @@ from napari_softseg.widgets.session import ScribbleSession
 from napari_softseg.widgets.solve_job import Look, SolveJob, SolveResult, View, run_job, warm_up
 from napari_softseg.widgets.tags import grid_shape, image_id
 
-
 Place = tuple[str, tuple[int | None, ...]]
 """One plane of one image."""
 
@@ -219,7 +218,9 @@ class SolveLoop:
             return None
         if not (self._auto or forced):
             return self._recoloring(wanted, plane)
-        job = SolveJob(image_id(image), plane, np.array(image.data[plane.index]), strokes, wanted.options, wanted.look)
+        job = SolveJob(
+            image_id(image), plane, np.array(image.data[plane.index]), strokes, wanted.options, wanted.look
+        )
         return self._ask(wanted, job if forced else self._with_known_parts(job, wanted))
 
     def _prepare(self, image: Image) -> None:
@@ -237,7 +238,7 @@ class SolveLoop:
             image=image_id(image),
             image_version=self.session.image_version,
             plane=plane.key,
-            strokes=zlib.crc32(np.ascontiguousarray(strokes)),
+            strokes=zlib.crc32(strokes.tobytes()),
             options=self._options,
             look=Look(colors, hard=self._view is View.LIKELY),
         )

@@ -13,7 +13,6 @@ from napari.layers import Image, Labels
 from napari.utils.notifications import notification_manager
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QEvent, Qt
-from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_softseg.options import SolveOptions
@@ -26,7 +25,6 @@ TIMEOUT = 30_000
 
 SLOW = SolveOptions(method="gd", unary="none", max_sweeps=100_000, tolerance=0.0)
 """Options whose solve does not end by itself within a test."""
-
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -102,7 +100,7 @@ class Stage:
         return [str(record.message) for record in notification_manager.records]
 
     def start(self) -> None:
-        QTest.mouseClick(self.dock.start_button, Qt.MouseButton.LeftButton)
+        self.dock.start_button.click()
         self.settle()
 
     def use_options(self, **options: Any) -> None:
@@ -119,7 +117,7 @@ class Stage:
         self.qtbot.waitUntil(lambda: self.dock.stop_button.isEnabled(), timeout=TIMEOUT)
 
     def key(self, key: Qt.Key, modifier: Qt.KeyboardModifier = Qt.KeyboardModifier.NoModifier) -> None:
-        QTest.keyClick(self.canvas, key, modifier)
+        self.qtbot.keyClick(self.canvas, key, modifier)  # type: ignore[no-untyped-call]
         self.qtbot.wait(1)
 
     def undo(self) -> None:
@@ -157,7 +155,7 @@ MakeStage = Callable[..., Stage]
 
 
 @pytest.fixture
-def make_stage(make_napari_viewer: Callable[..., Any], qtbot: QtBot) -> Iterator[MakeStage]:
+def make_stage(make_napari_viewer: Callable[..., Any], qtbot: QtBot) -> MakeStage:
     """Return a function that opens a window with these images and the dock."""
 
     def make(*images: npt.NDArray[Any], **kwargs: Any) -> Stage:
@@ -171,7 +169,7 @@ def make_stage(make_napari_viewer: Callable[..., Any], qtbot: QtBot) -> Iterator
         return stage
 
     notification_manager.records.clear()
-    yield make
+    return make
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,8 @@ class Pulse:
     def __init__(self) -> None:
         self.gaps: list[float] = []
         self._last = 0.0
-        self._timer = QTimer(interval=5)
+        self._timer = QTimer()
+        self._timer.setInterval(5)
         self._timer.setTimerType(Qt.TimerType.PreciseTimer)
         self._timer.timeout.connect(self._beat)
 
@@ -64,7 +66,9 @@ class Pulse:
         self._last = now
 
 
-def _send(viewer: Any, kind: QEvent.Type, at: QPointF, button: Qt.MouseButton, buttons: Qt.MouseButton) -> None:
+def _send(
+    viewer: Any, kind: QEvent.Type, at: QPointF, button: Qt.MouseButton, buttons: Qt.MouseButton
+) -> None:
     canvas = canvas_of(viewer)
     at_screen = QPointF(canvas.mapToGlobal(at.toPoint()))
     event = QMouseEvent(kind, at, at_screen, button, buttons, Qt.KeyboardModifier.NoModifier)
@@ -82,7 +86,7 @@ def _process_events(seconds: float) -> None:
 def _dense(points: Sequence[Point]) -> list[Point]:
     """Fill in points between the corners, as a hand does."""
     path = [points[0]]
-    for start, end in zip(points[:-1], points[1:], strict=True):
+    for start, end in pairwise(points):
         step = np.subtract(end, start)
         path += [(start[0] + step[0] * t, start[1] + step[1] * t) for t in np.linspace(0, 1, 9)[1:]]
     return path

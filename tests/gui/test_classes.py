@@ -19,7 +19,9 @@ def test_strokes_table_and_composite_have_one_colour(stage: Stage) -> None:
     stage.paint_two_classes()
     for entry in stage.dock.session.classes:
         assert entry.color == class_color(entry.value)
-        np.testing.assert_allclose(stage.scribbles.get_color(entry.value)[:3], np.divide(entry.color, 255), atol=1e-6)
+        np.testing.assert_allclose(
+            stage.scribbles.get_color(entry.value)[:3], np.divide(entry.color, 255), atol=1e-6
+        )
         y, x = np.argwhere(stage.scribbles.data == entry.value)[0]
         np.testing.assert_array_equal(stage.soft.data[y, x], (*entry.color, 255))  # strokes are exact
 
@@ -53,8 +55,8 @@ def test_a_new_name_is_kept_with_the_layer(stage: Stage) -> None:
     assert stage.dock.session.classes[2].name == "class 2"
 
 
-def test_a_third_class(stage: Stage, qtbot: QtBot) -> None:
-    qtbot.mouseClick(stage.dock.table.add_button, Qt.MouseButton.LeftButton)
+def test_a_third_class(stage: Stage) -> None:
+    stage.dock.table.add_button.click()
     assert stage.dock.session.selected_class == 3
     stage.paint_two_classes()
     stage.stroke((80, 50), (80, 80), value=3)
@@ -63,14 +65,14 @@ def test_a_third_class(stage: Stage, qtbot: QtBot) -> None:
     np.testing.assert_array_equal(stage.soft.data[y, x, :3], class_color(3))
 
 
-def test_a_removed_class_and_its_strokes_come_back_with_undo(stage: Stage, qtbot: QtBot) -> None:
+def test_a_removed_class_and_its_strokes_come_back_with_undo(stage: Stage) -> None:
     assert not stage.dock.table.remove_button.isEnabled()
-    qtbot.mouseClick(stage.dock.table.add_button, Qt.MouseButton.LeftButton)
+    stage.dock.table.add_button.click()
     stage.dock.session.classes.rename(3, "third")
     stage.paint_two_classes()
     stage.stroke((80, 50), (80, 80), value=3)
     strokes, result = stage.scribbles.data.copy(), stage.soft.data.copy()
-    qtbot.mouseClick(stage.dock.table.remove_button, Qt.MouseButton.LeftButton)
+    stage.dock.table.remove_button.click()
     stage.settle()
     assert stage.dock.session.classes.values == (1, 2)
     assert not np.any(stage.scribbles.data == 3)
@@ -86,7 +88,7 @@ def test_table_and_brush_follow_each_other(stage: Stage, qtbot: QtBot) -> None:
     stage.dock.session.select_class(2)
     assert stage.dock.table.chosen_value() == 2
     at = table.visualItemRect(table.item(0, NAME)).center()
-    qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=at)
+    qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=at)  # type: ignore[no-untyped-call]
     assert stage.scribbles.selected_label == 1
 
 

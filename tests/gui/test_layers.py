@@ -150,7 +150,9 @@ def test_layers_that_are_there_already_are_solved_at_once(make_stage: MakeStage)
     stage = make_stage()
     stage.viewer.add_image(two_halves(), name="photo")
     stage.viewer.add_labels(
-        strokes, name="my strokes", metadata={TAG: {"role": "scribbles", "classes": {"1": "left", "2": "right"}}}
+        strokes,
+        name="my strokes",
+        metadata={TAG: {"role": "scribbles", "classes": {"1": "left", "2": "right"}}},
     )
     stage.settle()
     assert stage.dock.session.image is stage.viewer.layers["photo"]
