@@ -176,8 +176,9 @@ def iter_solve(
     )
     minimum: Minimum = yield from _method(problem, chosen, stop)
     closed = chosen.method == Method.CLOSED_FORM
+    labels = minimum.labels[0].cpu()
     return Solution(
-        probabilities=minimum.labels[0].cpu().numpy(),
+        probabilities=(labels / labels.sum(0)).numpy(),  # the solvers' floor adds up to a little over one
         classes=values,
         terms=quadratic_energy(problem, minimum.labels) if closed else problem.energy_terms(minimum.labels),
         sweeps=minimum.sweeps,

@@ -14,7 +14,7 @@ from torch import Tensor
 from napari_softseg.options import CrossEntropy
 from napari_softseg.solver.relaxations import CLASS_DIM
 
-FLOOR = 1e-8
+FLOOR = 1e-6
 """Smallest probability the solvers work with: a multiplicative update cannot leave zero."""
 
 
@@ -81,7 +81,7 @@ def cross_entropy_value(name: str, y: Tensor, sigma: Tensor) -> Tensor:
 
     Notes
     -----
-    Zhang & Boykov 2025, equations 9 to 11. Probabilities under 1e-8 count as 1e-8
+    Zhang & Boykov 2025, equations 9 to 11. Probabilities under 1e-6 count as 1e-6
     inside logarithms, so that one-hot labels stay finite.
     """
     return CROSS_ENTROPIES[CrossEntropy(name)].value(y, sigma)

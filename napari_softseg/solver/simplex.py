@@ -37,6 +37,7 @@ def minimise_on_simplex(
     if c is not None:
         c = c - c.amin(CLASS_DIM, keepdim=True)  # only differences count; small numbers round less
     mu, low, high = _bracket(a, b, c, d, y)
+    error = torch.full_like(mu, torch.inf)
     for _ in range(_MAX_STEPS):
         result, slope = _labels_at(mu, a, b, c, d)
         excess = result.sum(CLASS_DIM, keepdim=True) - 1
@@ -46,9 +47,12 @@ def minimise_on_simplex(
         low = torch.where(excess > 0, mu, low)
         high = torch.where(excess > 0, high, mu)
         newton = mu + step
-        # bisection where Newton leaves the bracket (also where it is not a number)
-        mu = torch.where((newton >= low) & (newton <= high), newton, (low + high) / 2)
-    return result - slope * step
+        # bisection where Newton leaves the bracket, is not a number, or is slow
+        fast = (newton >= low) & (newton <= high) & (excess.abs() < error / 2)
+        mu = torch.where(fast, newton, (low + high) / 2)
+        error = excess.abs()
+    # rounding can keep a pixel of extreme labels from converging: there, normalise
+    return torch.where(excess.abs() <= tolerance, result - slope * step, result / (1 + excess))
 
 
 def _without_linear_term(a: Tensor, d: Tensor, y: Tensor, tolerance: float) -> Tensor:
@@ -103,7 +107,7 @@ def _labels_at(
     if b is not None:
         # linear y^2 - (linear + a + b) y + a = 0
         half = linear + a + b
-        root = ((linear - a + b).square() + 4 * a * b).sqrt().clamp_min(1e-12)
+        root = ((linear - a + b).square() + 4 * a * b).sqrt().clamp_min(1e-30)
         y = torch.where(half >= 0, 2 * a / (half + root), (half - root) / (2 * linear))
         return y, y * (1 - y) / root
     if d is None:
