@@ -10,7 +10,7 @@ from skimage.color import rgb2lab
 from napari_softseg.colors import DEFAULT_COLORS, class_color, overlay, soft_composite
 
 # Machado, Oliveira & Fernandes 2009, severity 1, for linear RGB.
-VISION = {
+VISION: dict[str, npt.ArrayLike] = {
     "common": np.eye(3),
     "protanopia": [
         [0.152286, 1.052583, -0.204868],

@@ -31,7 +31,7 @@ GREY = RGB[..., 0]
 FIVE = np.concatenate([RGB, RGB[..., :2]], axis=2)
 LABELS = (GREY // 64).astype(np.uint8)
 
-LOSSLESS: dict[str, tuple[npt.NDArray[Any], Callable[[Path], None]]] = {
+LOSSLESS: dict[str, tuple[npt.NDArray[Any], Callable[[Path], object]]] = {
     "rgb.png": (RGB, lambda p: Image.fromarray(RGB).save(p)),
     "grey.png": (GREY, lambda p: Image.fromarray(GREY).save(p)),
     "grey16.png": (GREY * np.uint16(250), lambda p: Image.fromarray(GREY * np.uint16(250)).save(p)),
@@ -58,7 +58,7 @@ def _first(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return np.ascontiguousarray(np.moveaxis(array, -1, 0))
 
 
-def _bytes(path: Path, data: bytes) -> None:
+def _bytes(path: Path, data: bytes | bytearray) -> None:
     path.write_bytes(data)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -84,7 +85,7 @@ def test_neither_display_nor_xvfb(case: Case, run: RunProgram, monkeypatch: pyte
 def test_no_napari_or_no_qt(
     missing: set[str], says: str, case: Case, run: RunProgram, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    present = demo.find_spec
+    present = importlib.util.find_spec
     monkeypatch.setattr(demo, "find_spec", lambda name: None if name in missing else present(name))
     result = run("demo", "-o", case.folder)
     assert result.code == 2
