@@ -20,7 +20,7 @@ from napari_softseg.widgets.classes import FEWEST_CLASSES, ClassList, Rgb
 SWATCH, NAME, PAINTED = range(3)
 ROW_HEIGHT = 26
 SWATCH_SIZE = QSize(30, 20)
-MOST_ROWS = 6
+MOST_ROWS = 8
 """Rows shown before the table scrolls."""
 
 
@@ -123,7 +123,8 @@ class ClassTable(QWidget):
 
     def _fit_height(self) -> None:
         rows = min(max(len(self._classes), FEWEST_CLASSES), MOST_ROWS)
-        self.table.setFixedHeight(self.table.horizontalHeader().sizeHint().height() + rows * ROW_HEIGHT + 4)
+        header = max(self.table.horizontalHeader().sizeHint().height(), ROW_HEIGHT)
+        self.table.setFixedHeight(header + rows * ROW_HEIGHT + 2 * self.table.frameWidth() + 2)
 
     def _on_row_chosen(self) -> None:
         value = self.chosen_value()

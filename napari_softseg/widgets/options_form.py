@@ -15,7 +15,7 @@ from napari_softseg.options import DEFAULTS, Choice, SolveOptions, Unary
 LABELS = {
     "relaxation": "relaxation",
     "lambda_": "smoothness λ",
-    "bandwidth": "edge bandwidth",
+    "bandwidth": "bandwidth",
     "unary": "first guess",
     "eta": "trust in it, η",
     "cross_entropy": "cross-entropy",
@@ -35,7 +35,7 @@ SLIDERS = {"lambda_": (0.0, 50.0, 0.5), "bandwidth": (1.0, 60.0, 0.5), "eta": (0
 """Lowest, highest, step: the useful part of the range that SolveOptions allows."""
 
 
-LABEL_WIDTH = 100
+LABEL_WIDTH = 88
 """Pixels; the same in both groups, so that the fields line up."""
 
 
@@ -152,7 +152,7 @@ def _choice_box(choices: type[Choice], common: dict[str, Any]) -> ComboBox:
 def _entry(choice: Any) -> str:
     """Return a choice's name and, if its explanation opens with one, its long name."""
     words, colon, _ = choice.explanation.partition(":")
-    return f"{choice.value} · {words}" if colon else str(choice.value)
+    return f"{choice.value}: {words}" if colon else str(choice.value)
 
 
 def _sentence(text: str) -> str:

@@ -55,12 +55,12 @@ def show_view(viewer: ViewerModel, image: Image, view: View) -> None:
             layer.visible = (role == UNCERTAINTY) == (view is View.UNCERTAINTY)
 
 
-def set_results_visible(viewer: ViewerModel, image: Image, visible: bool) -> None:
-    """Hide the image's results, or show the soft labels again."""
+def hide_results(viewer: ViewerModel, image: Image) -> None:
+    """Hide the image's results."""
     for role in RESULT_ROLES:
         layer = result_layer(viewer, image, role)
         if layer is not None:
-            layer.visible = visible and role == SOFT_LABELS
+            layer.visible = False
 
 
 def prepare_result(viewer: ViewerModel, image: Image, view: View) -> bool:

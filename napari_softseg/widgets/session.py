@@ -10,7 +10,7 @@ from napari_softseg.errors import InputError
 from napari_softseg.widgets.classes import ClassList
 from napari_softseg.widgets.keys import bind_keys, unbind_keys
 from napari_softseg.widgets.planes import require_plane_image
-from napari_softseg.widgets.result_layers import is_result, set_results_visible
+from napari_softseg.widgets.result_layers import hide_results, is_result
 from napari_softseg.widgets.scribbles import (
     adopt,
     color_strokes,
@@ -31,6 +31,8 @@ class ScribbleSession:
 
     layers_changed = Signal()
     """The images in the viewer, the chosen one or its scribbles changed."""
+    image_chosen = Signal()
+    """Another image is painted on now; what lies over the one before is hidden."""
     touched = Signal()
     """Strokes, pixels or the visible plane may have changed."""
     class_selected = Signal()
@@ -93,7 +95,7 @@ class ScribbleSession:
         if image is not None:
             image.events.data.connect(self._on_pixels)
             self._attach(scribbles_for(image, self.viewer.layers))
-            set_results_visible(self.viewer, image, True)
+            self.image_chosen.emit()
         self._on_pixels()
         self.layers_changed.emit()
 
@@ -184,7 +186,7 @@ class ScribbleSession:
         if self.scribbles is not None:
             self.scribbles.visible = False
         if self.image is not None:
-            set_results_visible(self.viewer, self.image, False)
+            hide_results(self.viewer, self.image)
 
     def _on_inserted(self, event: Any) -> None:
         layer: Layer = event.value
@@ -208,6 +210,8 @@ class ScribbleSession:
     def _on_removed(self, event: Any) -> None:
         if event.value is self._scribbles:
             self._detach()
+            if self.image is not None:  # a duplicate takes the place of the original
+                self._attach(scribbles_for(self.image, self.viewer.layers))
         elif event.value is self._image:
             self.choose(next(reversed(self.images), None))
         elif is_result(event.value):

@@ -19,6 +19,7 @@ from napari_softseg.widgets.planes import Plane, require_plane_image, visible_pl
 from napari_softseg.widgets.result_layers import (
     RESULT_ROLES,
     clear_result,
+    hide_results,
     prepare_result,
     result_layer,
     show_result,
@@ -102,6 +103,7 @@ class SolveLoop:
         self._solver.busy_changed.connect(self._on_busy)
         session.touched.connect(self._solver.poke)
         session.results_removed.connect(self._forget_shown)
+        session.image_chosen.connect(self._show_view)
         self._solver.warm.connect(self._on_warm)
         self._solver.warm_up(warm_up)
         self._solver.poke()
@@ -139,8 +141,7 @@ class SolveLoop:
     @view.setter
     def view(self, view: View) -> None:
         self._view = view
-        if self.session.image is not None:
-            show_view(self.session.viewer, self.session.image, view)
+        self._show_view()
         self._solver.poke()
 
     def solve_now(self) -> None:
@@ -158,16 +159,16 @@ class SolveLoop:
         if image is None:
             return
         layers = [result_layer(viewer, image, role) for role in RESULT_ROLES]
-        seen = [layer for layer in layers if layer is not None and layer.visible]
-        for layer in seen:
-            layer.visible = False
-        if not seen:
+        if any(layer is not None and layer.visible for layer in layers):
+            hide_results(viewer, image)
+        else:
             show_view(viewer, image, self._view)
 
     def close(self) -> None:
         """Stop, wait for the worker to end, let go of the session."""
         self.session.touched.disconnect(self._solver.poke)
         self.session.results_removed.disconnect(self._forget_shown)
+        self.session.image_chosen.disconnect(self._show_view)
         self._solver.close()
         self._last = None
 
@@ -196,6 +197,7 @@ class SolveLoop:
             )
         plane = visible_plane(image, self.session.viewer.dims)
         if image_id(image) not in self._prepared:
+            self._forced = forced
             self._prepare(image)
             return None
         strokes = np.array(scribbles.data[plane.index])
@@ -279,6 +281,10 @@ class SolveLoop:
         if counts != self.counts:
             self.counts = counts
             self.counts_changed.emit()
+
+    def _show_view(self) -> None:
+        if self.session.image is not None:
+            show_view(self.session.viewer, self.session.image, self._view)
 
     def _forget_shown(self) -> None:
         self._shown.clear()

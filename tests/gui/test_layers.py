@@ -60,6 +60,20 @@ def test_deleted_result_layers_come_back_with_the_next_stroke(stage: Stage) -> N
     assert len(stage.viewer.layers) == 4
 
 
+def test_a_duplicate_takes_the_place_of_deleted_scribbles(stage: Stage) -> None:
+    stage.paint_two_classes()
+    original, result = stage.scribbles, stage.soft.data.copy()
+    copy = type(original)(original.data.copy(), metadata=dict(original.metadata), name="copy")
+    stage.viewer.layers.append(copy)
+    assert stage.scribbles is original
+    stage.viewer.layers.remove(original)
+    stage.settle()
+    assert stage.scribbles is copy
+    np.testing.assert_array_equal(stage.soft.data, result)
+    stage.stroke((10, 100), (80, 118), value=1)
+    assert not np.array_equal(stage.soft.data, result)
+
+
 def test_renamed_and_reordered_layers_are_still_known(stage: Stage) -> None:
     stage.paint_two_classes()
     soft = stage.soft
