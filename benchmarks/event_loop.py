@@ -69,6 +69,15 @@ def main() -> None:
             print(f"median {np.median(seconds):.2f} s from mouse up to the result; {dock.status.text()}")
         if not auto:
             dock.session.scribbles.data = np.zeros((size, size), dtype=np.uint8)
+
+    print("strokes drawn while the one before is solved")
+    pulse.start()
+    for number in range(args.strokes):
+        dock.session.select_class(1 + number % 2)
+        y, x = size * (0.1 + 0.8 * number / args.strokes), size * (0.2 if number % 2 else 0.8)
+        drag(viewer, [(y, x), (y + size * 0.05, x + size * 0.1)], pause=0.01)
+        QTest.qWait(300)
+    report("a stroke", pulse.stop())
     viewer.close()
 
 

@@ -20,6 +20,7 @@ SIZE = (1480, 900)
 
 
 def main() -> None:
+    """Open the sample, solve it, and photograph the window."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("docs/images"))
     parser.add_argument("--sample", default="astronaut")
