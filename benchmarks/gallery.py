@@ -143,7 +143,8 @@ def main() -> int:
             labels = method(case)
             seconds.append(time.perf_counter() - began)
             scores[name].append(mean_iou(labels, case.truth))
-        print(f"| {name} | {mean(scores[name]):.3f} | {median(seconds):.2f} | {max(seconds):.2f} |", flush=True)
+        figures = f"{mean(scores[name]):.3f} | {median(seconds):.2f} | {max(seconds):.2f}"
+        print(f"| {name} | {figures} |", flush=True)
     if args.per_image:
         print("\n| image | " + " | ".join(METHODS) + " |\n|---" + "|---" * len(METHODS) + "|")
         for i, case in enumerate(cases):

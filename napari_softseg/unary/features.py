@@ -1,4 +1,4 @@
-"""What a pixel classifier sees of a pixel: colour, edges, ridges and texture at several scales.
+"""What a pixel classifier sees of a pixel: colour, edges, ridges and blobs at several scales.
 
 All of it is separable convolutions on a pyramid in torch, which run without Python's lock, so that a
 viewer stays alive while a worker thread computes them.
@@ -7,14 +7,15 @@ viewer stays alive while a worker thread computes them.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
-SCALES = (1.0, 2.0, 4.0, 8.0, 16.0)
+SCALES = (0.7, 1.4, 2.8, 5.6)
 """Gaussian widths in pixels of the feature grid."""
 
 _COARSEN_AT = 4.0
@@ -41,35 +42,45 @@ def color_planes(image: npt.NDArray[np.float32]) -> Tensor:
 def pixel_features(planes: Tensor) -> Tensor:
     """Return (F, H, W) float32 features of (C, H, W) planes; finite for any size >= 1x1.
 
-    Per scale: every plane smoothed, its gradient magnitude, and of the first plane the two eigenvalues
-    of the Hessian (ridges and blobs), the two of the structure tensor (oriented texture) and the local
-    standard deviation. Derivatives are multiplied by the scale, so that all scales weigh alike.
+    The planes as they are, and per scale: every plane smoothed, its gradient magnitude, and the two
+    eigenvalues of the first plane's Hessian (ridges and blobs). Derivatives are multiplied by the scale,
+    so that all scales weigh alike.
     """
     size = planes.shape[-2:]
     found = [planes]
     current, width, factor = planes, 0.0, 1
     for scale in SCALES:
         while scale / factor >= _COARSEN_AT and min(current.shape[-2:]) >= 4:
-            current = F.avg_pool2d(current[None], 2, ceil_mode=True, count_include_pad=False)[0]
+            current = halve(current)
             factor *= 2
         here = scale / factor
         smooth = _blur(current, math.sqrt(max(here**2 - (width / factor) ** 2, 0.25)))
-        local = torch.cat([smooth, *_shape_features(smooth, here), _deviation(current[:1], here)])
-        found.append(local if factor == 1 else _enlarge(local, size))
+        local = torch.cat([smooth, *_derivatives(smooth, here)])
+        found.append(local if factor == 1 else enlarge(local, size))
         current, width = smooth, scale
-    return torch.cat(found)
+    return rounded(torch.cat(found))
 
 
-def _shape_features(smooth: Tensor, scale: float) -> list[Tensor]:
+def rounded(features: Tensor) -> Tensor:
+    """Return features to 1/64, so that no tree splits on the last bits of a flat region's arithmetic."""
+    return torch.round(features * 64) / 64
+
+
+def halve(x: Tensor) -> Tensor:
+    """Return (C, ceil(H/2), ceil(W/2)): the means of 2x2 pixels."""
+    return F.avg_pool2d(x[None], 2, ceil_mode=True, count_include_pad=False)[0]
+
+
+def enlarge(x: Tensor, size: Sequence[int]) -> Tensor:
+    """Return (C, *size), interpolated linearly."""
+    return F.interpolate(x[None], size=tuple(size), mode="bilinear", align_corners=False)[0]
+
+
+def _derivatives(smooth: Tensor, scale: float) -> list[Tensor]:
     gx, gy = _gradient(smooth)
-    magnitude = torch.sqrt(gx * gx + gy * gy) * scale
-    first_x, first_y = gx[:1], gy[:1]
-    xx, xy = _gradient(first_x)
-    yy = _gradient(first_y)[1]
-    hessian = torch.cat(_eigenvalues(xx, yy, xy)) * scale**2
-    products = _blur(torch.cat([first_x * first_x, first_y * first_y, first_x * first_y]), max(0.8 * scale, 1.0))
-    tensor = torch.cat(_eigenvalues(*products.split(1)))
-    return [magnitude, hessian, tensor.clamp_min(0).sqrt() * scale]
+    xx, xy = _gradient(gx[:1])
+    yy = _gradient(gy[:1])[1]
+    return [torch.sqrt(gx * gx + gy * gy) * scale, torch.cat(_eigenvalues(xx, yy, xy)) * scale**2]
 
 
 def _eigenvalues(a: Tensor, b: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
@@ -77,12 +88,6 @@ def _eigenvalues(a: Tensor, b: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
     mean = (a + b) / 2
     spread = torch.sqrt(((a - b) / 2) ** 2 + c * c)
     return mean + spread, mean - spread
-
-
-def _deviation(plane: Tensor, scale: float) -> Tensor:
-    centred = plane - plane.mean()
-    mean, square = _blur(torch.cat([centred, centred * centred]), scale).split(1)
-    return (square - mean * mean).clamp_min(0).sqrt()
 
 
 def _gradient(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -99,7 +104,3 @@ def _blur(x: Tensor, sigma: float) -> Tensor:
     kernel = kernel / kernel.sum()
     rows = F.conv2d(F.pad(x[:, None], (radius, radius, 0, 0), mode="replicate"), kernel.view(1, 1, 1, -1))
     return F.conv2d(F.pad(rows, (0, 0, radius, radius), mode="replicate"), kernel.view(1, 1, -1, 1))[:, 0]
-
-
-def _enlarge(x: Tensor, size: torch.Size) -> Tensor:
-    return F.interpolate(x[None], size=tuple(size), mode="bilinear", align_corners=False)[0]
