@@ -59,9 +59,9 @@ def test_the_composite_mixes_by_probability() -> None:
     probabilities = np.zeros((2, 1, 3), np.float32)
     probabilities[0] = [1, 0, 0.25]
     probabilities[1] = 1 - probabilities[0]
-    composite = soft_composite(probabilities, [(200, 0, 100), (0, 40, 255)])
+    composite = soft_composite(probabilities, [(203, 0, 100), (0, 40, 255)])
     assert composite.dtype == np.uint8
-    assert composite.tolist() == [[[200, 0, 100, 255], [0, 40, 255, 255], [50, 30, 216, 255]]]
+    assert composite.tolist() == [[[203, 0, 100, 255], [0, 40, 255, 255], [51, 30, 216, 255]]]
 
 
 def test_the_overlay_shows_any_image() -> None:
