@@ -38,7 +38,9 @@ def endless(name: str, started: list[str]) -> Job:
 
 
 def test_the_latest_request_wins(make_solver: Callable[..., LiveSolver], qtbot: QtBot) -> None:
-    solver, started, done = make_solver(), [], []
+    solver = make_solver()
+    started: list[str] = []
+    done: list[Any] = []
     solver.done.connect(done.append)
     solver.submit(endless("first", started))
     qtbot.waitUntil(lambda: started == ["first"])
@@ -52,7 +54,9 @@ def test_the_latest_request_wins(make_solver: Callable[..., LiveSolver], qtbot: 
 def test_stop_gives_the_partial_result_and_cancel_drops_it(
     make_solver: Callable[..., LiveSolver], qtbot: QtBot
 ) -> None:
-    solver, started, done = make_solver(), [], []
+    solver = make_solver()
+    started: list[str] = []
+    done: list[Any] = []
     solver.done.connect(done.append)
     for end, expected in ((solver.stop, ["job"]), (solver.cancel, ["job"])):
         started.clear()
@@ -70,7 +74,9 @@ def test_every_exception_arrives(
     def broken(_stop: threading.Event, _report: Report) -> Any:
         raise kind("broken")
 
-    solver, failed, done = make_solver(), [], []
+    solver = make_solver()
+    failed: list[BaseException] = []
+    done: list[Any] = []
     solver.failed.connect(failed.append)
     solver.done.connect(done.append)
     solver.submit(broken)
@@ -97,7 +103,9 @@ def test_many_pokes_ask_once(make_solver: Callable[..., LiveSolver], qtbot: QtBo
 def test_progress_is_thinned_out_and_only_of_the_latest(
     make_solver: Callable[..., LiveSolver], qtbot: QtBot
 ) -> None:
-    solver, started, heard = make_solver(), [], []
+    solver = make_solver()
+    started: list[str] = []
+    heard: list[str] = []
     solver.progress.connect(heard.append)
     solver.submit(endless("old", started))
     qtbot.waitUntil(lambda: len(heard) >= 3)
@@ -114,7 +122,9 @@ def test_progress_is_thinned_out_and_only_of_the_latest(
 def test_close_waits_for_the_thread_and_nothing_is_emitted_after(
     make_solver: Callable[..., LiveSolver], qtbot: QtBot
 ) -> None:
-    solver, started, done = make_solver(), [], []
+    solver = make_solver()
+    started: list[str] = []
+    done: list[Any] = []
     solver.done.connect(done.append)
     solver.submit(endless("job", started))
     qtbot.waitUntil(lambda: started == ["job"])
