@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
 from napari_softseg.errors import InputError
 
@@ -23,11 +23,21 @@ class Choice(StrEnum):
 
     explanation: str
 
-    def __new__(cls, value: str, explanation: str) -> Choice:
+    def __new__(cls, value: str, explanation: str) -> Self:
+        """Store the explanation beside the name."""
         member = str.__new__(cls, value)
         member._value_ = value
         member.explanation = explanation
         return member
+
+    @classmethod
+    def named(cls, name: object) -> Self:
+        """Return the member of that name in any case; InputError lists the choices."""
+        for member in cls:
+            if member == str(name).lower():
+                return member
+        kind = "".join(f" {c.lower()}" if c.isupper() else c for c in cls.__name__).strip()
+        raise InputError(f"Unknown {kind} {name!r}; choose one of: {', '.join(cls)}.")
 
 
 class Relaxation(Choice):
@@ -148,12 +158,7 @@ class SolveOptions:
 def _checked(name: str, value: Any, kind: Any, metadata: Any) -> Any:
     """Return `value` in its proper type, or raise InputError naming value and way out."""
     if "choices" in metadata:
-        choices = metadata["choices"]
-        try:
-            return choices(str(value).lower())
-        except ValueError:
-            listed = ", ".join(choices)
-            raise InputError(f"Unknown {name} {value!r}; choose one of: {listed}.") from None
+        return metadata["choices"].named(value)
     if kind == "str":
         return str(value)
     low, high = metadata["minimum"], metadata["maximum"]

@@ -145,8 +145,9 @@ def iter_solve(
     Bad input raises at the first ``next``.
     """
     began = time.perf_counter()
-    named = {"unary": unary} if isinstance(unary, str) else {}
-    chosen = SolveOptions(**named, **options)
+    if isinstance(unary, str):
+        options["unary"] = unary
+    chosen = SolveOptions(**options)
     if chosen.method == Method.CLOSED_FORM and chosen.relaxation != Relaxation.Q:
         raise InputError(
             f"Method closed-form solves relaxation q only, but got {chosen.relaxation}; "
@@ -156,6 +157,8 @@ def iter_solve(
     pixels, valid = checked_image(image, mask)
     seeds, values = checked_seeds(scribbles, pixels.shape[:2], chosen.unlabelled, classes, valid)
     intensity = to_intensity(pixels, valid)
+    if not isinstance(unary, str) and not callable(unary):
+        unary = checked_unary(unary, len(values), seeds.shape)
     yield SolveProgress("unary", 0, 1)
     sigma = _sigma(unary, chosen, pixels, intensity, seeds, values, stop)
     problem = Problem(
@@ -204,8 +207,7 @@ def _sigma(
         from napari_softseg.unary.classifier import classify_strokes
 
         return classify_strokes(intensity, seeds, len(values), stop=stop)
-    given = unary(pixels, values) if callable(unary) else unary
-    return checked_unary(given, len(values), seeds.shape)
+    return checked_unary(unary(pixels, values), len(values), seeds.shape) if callable(unary) else unary
 
 
 def _method(
@@ -215,4 +217,6 @@ def _method(
         return iter_gradient_descent(problem, steps=chosen.max_sweeps, stop=stop)
     if chosen.method == Method.CLOSED_FORM:
         return iter_random_walker(problem, stop=stop)
-    return iter_majorize_minimize(problem, max_sweeps=chosen.max_sweeps, tolerance=chosen.tolerance, stop=stop)
+    return iter_majorize_minimize(
+        problem, max_sweeps=chosen.max_sweeps, tolerance=chosen.tolerance, stop=stop
+    )

@@ -18,7 +18,9 @@ def checked_mask(mask: Any, shape: tuple[int, int]) -> npt.NDArray[np.bool_] | N
         return None
     mask = np.asarray(mask)
     if mask.shape != shape:
-        raise InputError(f"Expected a mask of size {_size(shape)} like the image, but got {_size(mask.shape)}.")
+        raise InputError(
+            f"Expected a mask of size {_size(shape)} like the image, but got {_size(mask.shape)}."
+        )
     mask = mask.astype(bool)
     if not mask.any():
         raise InputError("The mask leaves no pixel; it must be true (non-zero) on the pixels to use.")
@@ -88,7 +90,9 @@ def checked_seeds(
         )
     if values[-1] > MAX_CLASS_VALUE or values[0] < 0:
         wrong = values[-1] if values[-1] > MAX_CLASS_VALUE else values[0]
-        raise InputError(f"Expected class values from 0 to {MAX_CLASS_VALUE}, but the scribbles hold {wrong}.")
+        raise InputError(
+            f"Expected class values from 0 to {MAX_CLASS_VALUE}, but the scribbles hold {wrong}."
+        )
     if values.size == 1 and classes is None:
         raise InputError(
             f"Found strokes of one class only (value {values[0]}); "
@@ -113,7 +117,9 @@ def checked_unary(unary: Any, n_classes: int, shape: tuple[int, ...]) -> npt.NDA
     if sigma.shape != expected:
         raise InputError(f"Expected a unary of shape (K, H, W) = {expected}, but got {sigma.shape}.")
     if sigma.dtype.kind not in "buif" or not np.isfinite(sigma).all() or (sigma < 0).any():
-        raise InputError("Expected a unary of finite probabilities >= 0; it holds NaN, infinite or negative values.")
+        raise InputError(
+            "Expected a unary of finite probabilities >= 0; it holds NaN, infinite or negative values."
+        )
     total = sigma.sum(axis=0, dtype=np.float64)
     if (total <= 0).any():
         raise InputError("Expected a unary with a positive sum at every pixel, but some pixels are all zero.")

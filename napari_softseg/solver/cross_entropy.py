@@ -84,9 +84,9 @@ def cross_entropy_value(name: str, y: Tensor, sigma: Tensor) -> Tensor:
     Zhang & Boykov 2025, equations 9 to 11. Probabilities under 1e-6 count as 1e-6
     inside logarithms, so that one-hot labels stay finite.
     """
-    return CROSS_ENTROPIES[CrossEntropy(name)].value(y, sigma)
+    return CROSS_ENTROPIES[CrossEntropy.named(name)].value(y, sigma)
 
 
 def cross_entropy_gradient(name: str, y: Tensor, sigma: Tensor) -> Tensor:
     """Return dH/dy; parameters as in :func:`cross_entropy_value`, shape (B, K, ...)."""
-    return CROSS_ENTROPIES[CrossEntropy(name)].gradient(y, sigma)
+    return CROSS_ENTROPIES[CrossEntropy.named(name)].gradient(y, sigma)

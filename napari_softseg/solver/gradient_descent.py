@@ -43,11 +43,11 @@ def logit_gradient(problem: Problem, y: Tensor, pairwise: Pairwise | None = None
     """Return dE/dl, (B, K, H, W), at ``y = softmax(l)``; zero on seeds and padding."""
     pairwise = pairwise or problem.pairwise(y)
     stay = pairwise.stay.unsqueeze(CLASS_DIM)
-    if RELAXATIONS[Relaxation(problem.relaxation)].normalized:
+    if RELAXATIONS[Relaxation.named(problem.relaxation)].normalized:
         stay = stay / (y * y).sum(CLASS_DIM, keepdim=True)
     gradient = problem.lambda_ * (stay * y - pairwise.pull)
     if problem.sigma is not None:
-        unary = CROSS_ENTROPIES[CrossEntropy(problem.cross_entropy)]
+        unary = CROSS_ENTROPIES[CrossEntropy.named(problem.cross_entropy)]
         gradient = gradient + problem.eta * unary.gradient(y, problem.sigma)
     gradient = y * (gradient - (y * gradient).sum(CLASS_DIM, keepdim=True))
     return torch.where(problem.free.unsqueeze(CLASS_DIM), gradient, 0.0)

@@ -16,7 +16,9 @@ _PERCENTILES = (0.1, 99.9)
 _SAMPLE = 1_000_000
 
 
-def to_intensity(image: npt.NDArray[Any], mask: npt.NDArray[np.bool_] | None = None) -> npt.NDArray[np.float32]:
+def to_intensity(
+    image: npt.NDArray[Any], mask: npt.NDArray[np.bool_] | None = None
+) -> npt.NDArray[np.float32]:
     """Return the image as (H, W, C) float32 intensities.
 
     Parameters
@@ -34,7 +36,7 @@ def to_intensity(image: npt.NDArray[Any], mask: npt.NDArray[np.bool_] | None = N
         return values
     inside = values if mask is None else values[mask]
     low, high = float(inside.min()), float(inside.max())
-    if image.dtype == np.bool_ or (image.dtype.kind == "f" and 0 <= low and high <= 1):
+    if image.dtype == np.bool_ or (image.dtype.kind == "f" and low >= 0 and high <= 1):
         return values * np.float32(255)
     # a regular sample is enough for percentiles, and quick on large images
     flat = inside.reshape(-1)

@@ -152,8 +152,8 @@ def _update(problem: Problem, y: Tensor, pairwise: Pairwise) -> Tensor:
 
 def _minimiser(problem: Problem, y: Tensor, sigma: Tensor | None, pull: Tensor, stay: Tensor) -> Tensor:
     """Return the labels (B, K, h, W) that minimise the majoriser at `y` on a band of rows."""
-    terms = RELAXATIONS[Relaxation(problem.relaxation)]
-    unary = CROSS_ENTROPIES[CrossEntropy(problem.cross_entropy)]
+    terms = RELAXATIONS[Relaxation.named(problem.relaxation)]
+    unary = CROSS_ENTROPIES[CrossEntropy.named(problem.cross_entropy)]
     pull = problem.lambda_ * pull
     stay = problem.lambda_ * stay.unsqueeze(CLASS_DIM)
     b = c = d = None
@@ -186,4 +186,3 @@ def _moved(before: Tensor, after: Tensor) -> Tensor:
 def _extrapolated(labels: Tensor, previous: Tensor, momentum: Tensor) -> Tensor:
     point = torch.maximum(labels + momentum * (labels - previous), labels / 4)
     return point / point.sum(CLASS_DIM, keepdim=True)
-

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -61,7 +60,7 @@ def grid_edges(image: Tensor, neighborhood: str, bandwidth: float, valid: Tensor
     _, channels, height, width = image.shape
     scale = -3.0 / (2.0 * channels * bandwidth * bandwidth)
     edges: Edges = {}
-    for offset in OFFSETS[Neighborhood(neighborhood)]:
+    for offset in OFFSETS[Neighborhood.named(neighborhood)]:
         starts, ends = edge_ends(offset, height, width)
         difference = image[..., *starts] - image[..., *ends]
         weight = (difference.square().sum(1) * scale).exp() / math.hypot(*offset)
@@ -108,14 +107,3 @@ def coarsen_edges(edges: Edges) -> Edges:
                     offset, part = (0, 1), F.pad(part[..., 1:], (0, 1))
                 coarse[offset] = coarse[offset] + part if offset in coarse else part.clone()
     return coarse
-
-
-def total_weight(edges: Edges) -> Tensor:
-    """Return (B, H, W): the summed weight of all edges at each pixel."""
-    height, width = next(iter(edges.values())).shape[-2:]
-    total = torch.zeros_like(next(iter(edges.values())))
-    for offset, weight in edges.items():
-        starts, ends = edge_ends(offset, height, width)
-        total[..., *starts] += weight[..., *starts]
-        total[..., *ends] += weight[..., *starts]
-    return total

@@ -79,6 +79,16 @@ class Problem:
         """Floating type the labels are stored in."""
         return next(iter(self.edges.values())).dtype
 
+    def to(self, device: torch.device, dtype: torch.dtype) -> Problem:
+        """Return the same problem on another device and in another floating type."""
+        return replace(
+            self,
+            seeds=self.seeds.to(device),
+            edges={offset: weight.to(device, dtype) for offset, weight in self.edges.items()},
+            sigma=None if self.sigma is None else self.sigma.to(device, dtype),
+            valid=None if self.valid is None else self.valid.to(device),
+        )
+
     @cached_property
     def free(self) -> Tensor:
         """(B, H, W) bool: pixels whose label is a variable."""
@@ -102,12 +112,12 @@ class Problem:
 
     def pairwise(self, y: Tensor) -> Pairwise:
         """Return pull, stay and energy of all edges at the labels `y` (B, K, H, W)."""
-        terms = RELAXATIONS[Relaxation(self.relaxation)]
+        terms = RELAXATIONS[Relaxation.named(self.relaxation)]
         height, width = y.shape[-2:]
         u = impurity(y)
         pull = torch.zeros_like(y)
         stay = torch.zeros_like(u)
-        energy = torch.zeros(y.shape[0], dtype=_wide(y), device=y.device)
+        energy = torch.zeros(y.shape[0], dtype=wide_type(y), device=y.device)
         for offset, weights in self.edges.items():
             starts, ends = edge_ends(offset, height, width)
             p, q = y[..., *starts], y[..., *ends]
@@ -125,10 +135,10 @@ class Problem:
 
     def unary_energy(self, y: Tensor) -> Tensor:
         """Return (B,) float64: the sum of H over the free pixels, not yet times eta."""
-        wide = _wide(y)
+        wide = wide_type(y)
         if self.sigma is None:
             return torch.zeros(y.shape[0], dtype=wide, device=y.device)
-        value = CROSS_ENTROPIES[CrossEntropy(self.cross_entropy)].value(y, self.sigma)
+        value = CROSS_ENTROPIES[CrossEntropy.named(self.cross_entropy)].value(y, self.sigma)
         return torch.where(self.free, value, 0.0).sum((-2, -1), dtype=wide)
 
     def energies(self, y: Tensor, pairwise: Pairwise | None = None) -> Tensor:
@@ -138,13 +148,7 @@ class Problem:
 
     def energy_terms(self, y: Tensor) -> EnergyTerms:
         """Return both energy terms of the whole batch, computed in float64 throughout."""
-        exact = replace(
-            self,
-            edges={offset: weight.cpu().double() for offset, weight in self.edges.items()},
-            seeds=self.seeds.cpu(),
-            valid=None if self.valid is None else self.valid.cpu(),
-            sigma=None if self.sigma is None else self.sigma.cpu().double(),
-        )
+        exact = self.to(torch.device("cpu"), torch.float64)
         y = y.cpu().double()
         return EnergyTerms(
             unary=self.eta * float(exact.unary_energy(y).sum()),
@@ -172,7 +176,9 @@ class Problem:
             seeds=torch.where(highest == lowest, highest, -1),
             edges=coarsen_edges(self.edges),
             sigma=sigma,
-            valid=None if self.valid is None else _block_sum(self.valid.to(self.dtype).unsqueeze(1))[:, 0] > 0,
+            valid=None
+            if self.valid is None
+            else _block_sum(self.valid.to(self.dtype).unsqueeze(1))[:, 0] > 0,
             eta=4 * self.eta,
         )
 
@@ -184,9 +190,11 @@ def refine(y: Tensor, height: int, width: int) -> Tensor:
 
 def _block_sum(x: Tensor) -> Tensor:
     padded = F.pad(x, (0, x.shape[-1] % 2, 0, x.shape[-2] % 2))
-    return padded[..., 0::2, 0::2] + padded[..., 1::2, 0::2] + padded[..., 0::2, 1::2] + padded[..., 1::2, 1::2]
+    return (
+        padded[..., 0::2, 0::2] + padded[..., 1::2, 0::2] + padded[..., 0::2, 1::2] + padded[..., 1::2, 1::2]
+    )
 
 
-def _wide(x: Tensor) -> torch.dtype:
-    # Apple's MPS has no float64
+def wide_type(x: Tensor) -> torch.dtype:
+    """Return the widest floating type of the device of `x`: Apple's MPS has no float64."""
     return torch.float32 if x.device.type == "mps" else torch.float64

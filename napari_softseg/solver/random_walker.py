@@ -11,69 +11,74 @@ from __future__ import annotations
 import threading
 from collections.abc import Generator
 
+import numpy as np
+import numpy.typing as npt
 import torch
+from pyamg import ruge_stuben_solver
+from scipy.sparse import coo_array, csr_array
 from torch import Tensor
 
 from napari_softseg.solver.majorize_minimize import Minimum
-from napari_softseg.solver.neighborhood import edge_ends, total_weight
-from napari_softseg.solver.problem import Problem, refine
+from napari_softseg.solver.neighborhood import edge_ends
+from napari_softseg.solver.problem import Problem
 from napari_softseg.solver.relaxations import CLASS_DIM
-from napari_softseg.solver.solution import EnergyTerms, SolveProgress, Status, drain
+from napari_softseg.solver.solution import EnergyTerms, SolveProgress, Status
 
-_RESIDUAL = 1e-6
-"""Converged when the residual's norm fell to this share of the right-hand side's."""
+_RESIDUAL = 1e-5
+"""Relative residual at which a system counts as solved."""
 
-_COARSEST = 16
+_MAX_ITERATIONS = 60
+
+_ANCHOR = 1e-10
+"""Pull towards the start: decides pixels that nothing else reaches."""
 
 
 def iter_random_walker(
-    problem: Problem, *, max_iterations: int = 2000, stop: threading.Event | None = None
+    problem: Problem, *, stop: threading.Event | None = None
 ) -> Generator[SolveProgress, None, Minimum]:
-    """Solve the linear system by conjugate gradients, diagonal preconditioner, coarse-to-fine start.
+    """Solve the linear systems, one per class, by conjugate gradients on algebraic multigrid (PyAMG).
 
-    The cross-entropy of `problem` is not used: the unary is quadratic. Yields progress without
-    energies, returns as the default solver does.
+    The relaxation and the cross-entropy of `problem` are not used: both terms are quadratic. Runs on
+    the CPU in float64 (edge weights span many orders of magnitude). Yields progress without energies,
+    returns as the default solver does; stopped, the unsolved classes keep their start.
     """
-    height, width = problem.seeds.shape[-2:]
-    y = problem.start()
-    if min(height, width) > _COARSEST:
-        coarse = drain(iter_random_walker(problem.coarsen(), max_iterations=max_iterations, stop=stop))
-        y = problem.constrain(refine(coarse.labels, height, width))
-    free = problem.free.unsqueeze(CLASS_DIM)
-    eta = problem.eta if problem.sigma is not None else 0.0
-    degree = (problem.lambda_ * total_weight(problem.edges) + eta).unsqueeze(CLASS_DIM)
-    # a free pixel without any weight keeps its start: its row is zero on both sides
-    inverse = torch.where(free & (degree > 0), 1 / degree.clamp_min(1e-30), 0.0)
-
-    def laplacian(x: Tensor) -> Tensor:
-        out = degree * x
-        for offset, weights in problem.edges.items():
-            starts, ends = edge_ends(offset, height, width)
-            w = problem.lambda_ * weights[..., *starts].unsqueeze(CLASS_DIM)
-            out[..., *starts] -= w * x[..., *ends]
-            out[..., *ends] -= w * x[..., *starts]
-        return torch.where(free, out, 0.0)
-
-    right = 0.0 if problem.sigma is None else eta * torch.where(free, problem.sigma, 0.0)
-    residual = right - laplacian(y)
-    goal = _RESIDUAL * _norm(laplacian(problem.constrain(torch.zeros_like(y))) - right)
-    scaled = inverse * residual
-    direction = scaled
-    energy = _inner(residual, scaled)
-    for iteration in range(max_iterations):
-        if stop is not None and stop.is_set():
-            return Minimum(_on_simplex(problem, y), iteration, Status.STOPPED)
-        if bool((_norm(residual) <= goal).all()):
-            return Minimum(_on_simplex(problem, y), iteration, Status.CONVERGED)
-        yield SolveProgress("solve", iteration, max_iterations)
-        image = laplacian(direction)
-        step = energy / _inner(direction, image).clamp_min(1e-30)
-        y = y + step * direction
-        residual = residual - step * image
-        scaled = inverse * residual
-        previous, energy = energy, _inner(residual, scaled)
-        direction = scaled + energy / previous.clamp_min(1e-30) * direction
-    return Minimum(_on_simplex(problem, y), max_iterations, Status.MAX_SWEEPS)
+    batch, n_classes = len(problem.seeds), problem.n_classes
+    labels = problem.start().cpu().double().numpy()
+    iterations, status = 0, Status.CONVERGED
+    for image in range(batch):
+        free = problem.free[image].cpu().numpy().ravel()
+        flat = labels[image].reshape(n_classes, -1)
+        if not free.any():
+            continue
+        eta = 0.0 if problem.sigma is None else problem.eta
+        matrix = _laplacian(problem, image) * problem.lambda_
+        system = csr_array(matrix[free][:, free])
+        system.setdiag(system.diagonal() + eta + _ANCHOR)
+        multigrid = ruge_stuben_solver(system)
+        boundary = matrix[free][:, ~free]
+        for k in range(n_classes):
+            yield SolveProgress("solve", image * n_classes + k, batch * n_classes)
+            if stop is not None and stop.is_set():
+                status = Status.STOPPED
+                break
+            right = (eta + _ANCHOR) * flat[k, free] - boundary @ flat[k, ~free]
+            residuals: list[float] = []
+            solved, unsolved = multigrid.solve(
+                right,
+                x0=flat[k, free],
+                tol=_RESIDUAL,
+                maxiter=_MAX_ITERATIONS,
+                accel="cg",
+                residuals=residuals,
+                return_info=True,
+            )
+            flat[k, free] = np.clip(solved, 0, 1)
+            iterations += len(residuals) - 1
+            if unsolved:
+                status = Status.MAX_SWEEPS
+    y = torch.from_numpy(labels)
+    y = (y / y.sum(CLASS_DIM, keepdim=True)).to(problem.seeds.device, problem.dtype)
+    return Minimum(problem.constrain(y), iterations, status)
 
 
 def quadratic_energy(problem: Problem, y: Tensor) -> EnergyTerms:
@@ -85,16 +90,19 @@ def quadratic_energy(problem: Problem, y: Tensor) -> EnergyTerms:
     return EnergyTerms(unary, problem.energy_terms(y).pairwise)
 
 
-def _on_simplex(problem: Problem, y: Tensor) -> Tensor:
-    # exact in exact arithmetic; this removes what rounding and early stopping left
-    y = y.clamp_min(0)
-    return problem.constrain(y / y.sum(CLASS_DIM, keepdim=True).clamp_min(1e-30))
-
-
-def _inner(x: Tensor, y: Tensor) -> Tensor:
-    """One value per image and class: the classes are independent systems."""
-    return (x * y).sum((-2, -1), keepdim=True)
-
-
-def _norm(x: Tensor) -> Tensor:
-    return _inner(x, x).sqrt()
+def _laplacian(problem: Problem, image: int) -> csr_array:
+    """Return L = D - W of one image, (H W, H W) float64, without the edges of padding."""
+    height, width = problem.seeds.shape[-2:]
+    pixels = np.arange(height * width).reshape(height, width)
+    rows: list[npt.NDArray[np.int64]] = []
+    columns: list[npt.NDArray[np.int64]] = []
+    values: list[npt.NDArray[np.float64]] = []
+    for offset, weights in problem.edges.items():
+        starts, ends = edge_ends(offset, height, width)
+        w = weights[image][starts].cpu().double().numpy().ravel()
+        a, b = pixels[starts].ravel(), pixels[ends].ravel()
+        rows += [a, b, a, b]
+        columns += [b, a, a, b]
+        values += [-w, -w, w, w]
+    entries = np.concatenate(values), (np.concatenate(rows), np.concatenate(columns))
+    return coo_array(entries, shape=(height * width,) * 2).tocsr()

@@ -143,7 +143,7 @@ def relaxation_value(name: str, p: Tensor, q: Tensor) -> Tensor:
     -----
     Zhang & Boykov 2025, table 1.
     """
-    return RELAXATIONS[Relaxation(name)].value((p * q).sum(CLASS_DIM), impurity(p), impurity(q))
+    return RELAXATIONS[Relaxation.named(name)].value((p * q).sum(CLASS_DIM), impurity(p), impurity(q))
 
 
 def relaxation_gradient(name: str, p: Tensor, q: Tensor) -> Tensor:
@@ -151,7 +151,7 @@ def relaxation_gradient(name: str, p: Tensor, q: Tensor) -> Tensor:
 
     Parameters and shapes as in :func:`relaxation_value`; returns the shape of `p`.
     """
-    terms = RELAXATIONS[Relaxation(name)]
+    terms = RELAXATIONS[Relaxation.named(name)]
     s, up, uq = (p * q).sum(CLASS_DIM), impurity(p), impurity(q)
     gradient = -terms.pull(s, up, uq).unsqueeze(CLASS_DIM) * q
     if terms.stay is not None:

@@ -10,7 +10,6 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-
 _Result = TypeVar("_Result")
 
 
@@ -78,14 +77,17 @@ class Solution:
     @property
     def labels(self) -> npt.NDArray[np.uint8]:
         """(H, W) uint8, the most likely class value at every pixel."""
-        return np.asarray(self.classes, dtype=np.uint8)[self.probabilities.argmax(axis=0)]
+        values: npt.NDArray[np.uint8] = np.asarray(self.classes, dtype=np.uint8)[self.probabilities.argmax(axis=0)]
+        return values
 
     @property
     def entropy(self) -> npt.NDArray[np.float32]:
         """(H, W) float32 in 0..1: uncertainty, entropy over ln K."""
         p = self.probabilities
         safe = np.maximum(p, np.finfo(np.float32).tiny)
-        result: npt.NDArray[np.float32] = -(p * np.log(safe)).sum(axis=0) / np.float32(np.log(len(self.classes)))
+        result: npt.NDArray[np.float32] = -(p * np.log(safe)).sum(axis=0) / np.float32(
+            np.log(len(self.classes))
+        )
         return np.clip(result, 0, 1)
 
 

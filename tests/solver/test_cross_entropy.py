@@ -70,7 +70,7 @@ def test_one_hot_labels_stay_finite(name: str) -> None:
 @pytest.mark.parametrize("name", list(CrossEntropy))
 def test_majoriser_lies_above_and_touches(name: str) -> None:
     """-sum a ln y' + c.y' minus its value at y bounds H(y') - H(y) from above."""
-    terms = CROSS_ENTROPIES[CrossEntropy(name)]
+    terms = CROSS_ENTROPIES[CrossEntropy.named(name)]
     y, sigma = distributions(4), distributions(5)
 
     def bound(other: torch.Tensor) -> torch.Tensor:

@@ -52,10 +52,12 @@ def test_values_are_the_definitions(name: str, seed: int, n_classes: int, sharpn
 @given(seed=st.integers(0, 10_000), n_classes=st.integers(2, 9))
 def test_identities_and_orders(seed: int, n_classes: int) -> None:
     p, q = labels(seed, n_classes), labels(seed + 1, n_classes)
-    v = {name: value(name, p, q) for name in Relaxation}
+    v = {str(name): value(name, p, q) for name in Relaxation}
     n, m = p.norm(dim=1), q.norm(dim=1)
     torch.testing.assert_close(v["bl"], v["q"] + (1 - n**2) / 2 + (1 - m**2) / 2)
-    torch.testing.assert_close(v["nq"], ((p / n[:, None] - q / m[:, None]) ** 2).sum(1) / 2, atol=1e-12, rtol=1e-9)
+    torch.testing.assert_close(
+        v["nq"], ((p / n[:, None] - q / m[:, None]) ** 2).sum(1) / 2, atol=1e-12, rtol=1e-9
+    )
     torch.testing.assert_close(v["cce"], -torch.log(1 - v["bl"]))
     torch.testing.assert_close(v["lq"], -torch.log(1 - v["q"]))
     torch.testing.assert_close(v["cd"], -torch.log(1 - v["nq"]), atol=1e-12, rtol=1e-9)
@@ -114,15 +116,15 @@ def test_table_of_gradients_through_softmax() -> None:
 def test_figure_1_gradients_at_opposite_saturated_labels() -> None:
     """Second-order P lose their gradient like exp(-2L); CCE and LQ keep tanh L; CD tends to 1."""
     for logit in (3.0, 5.0):
-        l = torch.tensor([[logit, -logit]], dtype=torch.float64)
-        p, q = l.softmax(1), (-l).softmax(1)
-        size = {}
+        logits = torch.tensor([[logit, -logit]], dtype=torch.float64)
+        p, q = logits.softmax(1), (-logits).softmax(1)
+        size: dict[str, float] = {}
         for name in Relaxation:
             g = relaxation_gradient(name, p, q)
             # logits are (x, -x): their difference counts twice
             size[name] = (p * (g - (p * g).sum(1, keepdim=True)) * torch.tensor([1.0, -1.0])).sum().item()
-        for name in ("bl", "q", "nq"):
-            assert abs(size[name]) < 20 * math.exp(-2 * logit)
+        for second_order in ("bl", "q", "nq"):
+            assert abs(size[second_order]) < 20 * math.exp(-2 * logit)
         assert size["cce"] == pytest.approx(math.tanh(logit), rel=1e-6)
         assert size["lq"] == pytest.approx(math.tanh(logit), rel=2e-2)
         assert size["cd"] == pytest.approx(1, rel=1e-2)
@@ -132,7 +134,7 @@ def test_figure_2a_equal_soft_labels() -> None:
     """p = q = (1-t, t, 0): BL and CCE punish softness, the other four do not."""
     t = torch.linspace(0, 1, 101, dtype=torch.float64)
     p = torch.stack([1 - t, t, torch.zeros_like(t)], 1)
-    highest = {name: value(name, p, p).max().item() for name in Relaxation}
+    highest = {str(name): value(name, p, p).max().item() for name in Relaxation}
     assert highest["bl"] == pytest.approx(0.5)
     assert highest["cce"] == pytest.approx(math.log(2))
     for name in ("q", "nq", "lq", "cd"):
