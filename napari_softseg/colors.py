@@ -83,7 +83,7 @@ def overlay(
     image
         (H, W) or (H, W, C) of any dtype. Of more than three channels the first three
         are shown, of two the first. 8-bit values are shown as they are, others
-        stretched from their least to their largest value.
+        stretched from their least to their largest finite value.
     probabilities, colors
         As for `soft_composite`.
     alpha
@@ -98,7 +98,11 @@ def overlay(
     planes = planes[..., :3] if planes.shape[2] >= 3 else planes[..., :1]
     shown = planes.astype(np.float32)
     if image.dtype != np.uint8:
-        low, high = float(shown.min()), float(shown.max())
-        shown = (shown - low) * (255.0 / max(high - low, 1e-30))
+        finite = np.isfinite(shown)  # what a mask leaves out may be anything
+        low, high = (
+            float(shown.min(where=finite, initial=np.inf)),
+            float(shown.max(where=finite, initial=-np.inf)),
+        )
+        shown = np.where(finite, (shown - low) * (255.0 / max(high - low, 1e-30)), 0)
     mixed = (1 - alpha) * shown + alpha * soft_composite(probabilities, colors)[..., :3]
     return (mixed + 0.5).astype(np.uint8)

@@ -303,6 +303,8 @@ def check_outputs(outputs: Sequence[Path], inputs: Sequence[Path]) -> None:
     """
     for output in outputs:
         folder = output.parent
+        if folder.is_file():
+            raise InputError(f"Cannot write {output}: {folder} is a file; choose another folder.")
         if not folder.is_dir():
             raise InputError(f"Cannot write {output}: there is no folder {folder}; make it first.")
         if output.is_dir():

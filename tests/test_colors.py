@@ -79,6 +79,10 @@ def test_the_overlay_shows_any_image() -> None:
         assert shown.dtype == np.uint8
         assert shown[0, 0].tolist() == [0, 0, 0]
         assert shown[-1, -1].tolist() == [255, 255, 255]
+    holed = ramp.copy()
+    holed[1, 1:3] = np.nan, np.inf
+    shown = overlay(holed, probabilities, [(0, 0, 0), (0, 0, 0)], alpha=0.0)
+    assert shown[..., 0].ravel()[[0, 6, 7, 19]].tolist() == [0, 0, 0, 255]
     rgb = np.random.default_rng(0).integers(30, 60, (4, 5, 3), dtype=np.uint8)
     np.testing.assert_array_equal(overlay(rgb, probabilities, [(0, 0, 0), (9, 9, 9)], alpha=0.0), rgb)
     half = overlay(np.full((4, 5), 100, np.uint8), probabilities, [(0, 0, 0), (200, 100, 0)])

@@ -279,7 +279,7 @@ def test_outputs_are_checked_beforehand(tmp_path: Path) -> None:
     check_outputs([tmp_path / "new.png", tmp_path / "file"], [given])
     for output, words in {
         tmp_path / "gone" / "a.png": "there is no folder",
-        tmp_path / "file" / "a.png": "there is no folder",
+        tmp_path / "file" / "a.png": "file is a file",
         tmp_path / "folder": "it is a folder",
         tmp_path / "folder" / ".." / "given.png": "one of the inputs",
     }.items():

@@ -119,7 +119,7 @@ def test_files_that_cannot_be_read(which: str, case: Case, run: RunProgram) -> N
 def test_outputs_that_cannot_be_written(case: Case, run: RunProgram) -> None:
     inputs = ("solve", case.image, case.scribbles, "-o")
     _refused(case, run, *inputs, case.folder / "gone" / "out", says=("there is no folder", "gone"))
-    _refused(case, run, *inputs, case.image / "out", says=("there is no folder", "photo.png"))
+    _refused(case, run, *inputs, case.image / "out", says=("photo.png is a file",))
     _refused(case, run, *inputs, case.folder, says=("is a folder",))
     _refused(case, run, *inputs, f"{case.folder}/", says=("is a folder",))
     _refused(case, run, *inputs, case.folder / ("x" * 300), says=("too long",))
