@@ -84,10 +84,7 @@ def classify_strokes(
 def _samples(
     seeds: npt.NDArray[np.int64], step: int, n_classes: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return grid indices (flat, ascending) and classes of strokes, evenly thinned to the cap per class.
-
-    The ascending order makes the fitted trees independent of how the classes are numbered.
-    """
+    """Return flat grid indices and classes of the strokes, evenly thinned to the cap per class."""
     grid_width = -(-seeds.shape[1] // step)
     cells, classes = [], []
     for k in range(n_classes):
@@ -96,8 +93,7 @@ def _samples(
         kept = np.linspace(0, found.size - 1, min(found.size, _MAX_SAMPLES_PER_CLASS)).astype(np.int64)
         cells.append(found[kept])
         classes.append(np.full(kept.size, k, dtype=np.int64))
-    order = np.argsort(np.concatenate(cells), kind="stable")
-    return np.concatenate(cells)[order], np.concatenate(classes)[order]
+    return np.concatenate(cells), np.concatenate(classes)
 
 
 def _tree_votes(
