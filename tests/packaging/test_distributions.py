@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import re
+import sys
 import tarfile
 import zipfile
-from importlib.metadata import PathDistribution
+from importlib.metadata import PathDistribution, packages_distributions
 from pathlib import Path
 
 import pytest
@@ -56,12 +58,31 @@ def test_sdist_brings_what_its_readers_look_for(built: Path) -> None:
     assert {"README.md", "LICENSE", "CHANGELOG.md", "napari.yaml", "setup.py"} <= held
 
 
+def base_requirements(metadata: PathDistribution) -> set[str]:
+    lines = [line for line in metadata.requires or () if "extra ==" not in line]
+    assert not [line for line in lines if "[" in line], "an extra of a requirement can bring a Qt binding"
+    return {re.split(r"[^\w.-]", line, maxsplit=1)[0].lower() for line in lines}
+
+
 def test_no_qt_binding_in_the_base_requirements(metadata: PathDistribution) -> None:
-    base = [line for line in metadata.requires or () if "extra ==" not in line]
-    found = {re.split(r"[^\w.-]", line, maxsplit=1)[0].lower() for line in base}
+    found = base_requirements(metadata)
     assert {"napari", "torch", "torchvision"} <= found
     assert not found & {"pyqt5", "pyqt6", "pyside2", "pyside6"}
-    assert not [line for line in base if "[" in line], "an extra of a base requirement can bring a Qt binding"
+
+
+def test_whatever_is_imported_is_required(source: Path, metadata: PathDistribution) -> None:
+    modules = set()
+    for path in (path for folder in FOLDERS for path in (source / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                modules |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                modules.add(node.module.partition(".")[0])
+    outside = modules - sys.stdlib_module_names - {"napari_softseg"}
+    assert {"numpy", "torch", "PIL"} <= outside
+    distributions = packages_distributions()
+    needed = {distributions.get(module, [module])[0].lower().replace("_", "-") for module in outside}
+    assert needed <= base_requirements(metadata)
 
 
 def test_torch_has_no_upper_bound(metadata: PathDistribution) -> None:
