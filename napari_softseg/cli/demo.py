@@ -130,7 +130,7 @@ def _open(sample: Sample, folder: Path | None) -> int:
     for layer in sample_layers(sample.name):
         viewer.add_layer(Layer.create(*layer))
     _dock, widget = viewer.window.add_plugin_dock_widget("napari-softseg", "Scribble and solve")
-    viewer.reset_view()
+    QTimer.singleShot(200, viewer.reset_view)  # once the docks have taken their room
     if folder is None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # Qt's loop would not let Python see Ctrl-C
         print("Paint another stroke and the soft labels follow. Close the window to end.")
