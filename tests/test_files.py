@@ -1,4 +1,4 @@
-"""Reading keeps what was stored or refuses; writing is whole or not at all."""
+"""Reading keeps what was stored, or refuses."""
 
 from __future__ import annotations
 
@@ -15,16 +15,8 @@ import tifffile
 from PIL import Image
 
 from napari_softseg.errors import InputError
-from napari_softseg.files import (
-    check_outputs,
-    read_class_names,
-    read_image,
-    read_scribbles,
-    read_unary,
-    replacing,
-    write_png,
-    write_soft_tiff,
-)
+from napari_softseg.files import read_image, read_scribbles, read_unary
+from napari_softseg.saving import write_soft_tiff
 
 RGB = np.random.default_rng(0).integers(0, 255, (40, 56, 3), dtype=np.uint8)
 GREY = RGB[..., 0]
@@ -238,51 +230,3 @@ def test_a_unary_is_three_dimensional_floats(tmp_path: Path) -> None:
     for name in ("b.npy", "c.npy"):
         with pytest.raises(InputError, match=r"Expected \(K, H, W\) floats"):
             read_unary(tmp_path / name)
-
-
-def test_soft_labels_carry_names_and_values(tmp_path: Path) -> None:
-    path = tmp_path / "soft.tif"
-    probabilities = np.random.default_rng(0).random((3, 30, 40), dtype=np.float32)
-    write_soft_tiff(path, probabilities, {0: "sky", 7: "Bäume", 255: "x"}, {"energy": 1.5})
-    with tifffile.TiffFile(path) as tif:
-        assert tif.series[0].axes == "CYX"
-        assert tif.asarray().dtype == np.float32
-        np.testing.assert_array_equal(tif.asarray(), probabilities)
-        metadata: Any = tif.shaped_metadata
-        assert metadata[0]["energy"] == 1.5
-    assert read_class_names(path) == {0: "sky", 7: "Bäume", 255: "x"}
-    tifffile.imwrite(path, probabilities, photometric="minisblack")
-    with pytest.raises(InputError, match="holds no class names"):
-        read_class_names(path)
-
-
-def test_files_are_replaced_together_or_not_at_all(tmp_path: Path) -> None:
-    first, second = tmp_path / "a.png", tmp_path / "b.png"
-    first.write_text("old")
-    with pytest.raises(FileNotFoundError), replacing(first, second) as (temporary, _):
-        write_png(temporary, GREY)  # and no second file
-    assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
-    assert first.read_text() == "old"
-    with replacing(first, second) as temporaries:
-        for temporary in temporaries:
-            write_png(temporary, GREY)
-            assert temporary.parent == tmp_path
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.png", "b.png"]
-    np.testing.assert_array_equal(read_image(first), GREY)
-
-
-def test_outputs_are_checked_beforehand(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    (tmp_path / "folder").mkdir()
-    given = tmp_path / "given.png"
-    given.touch()
-    check_outputs([tmp_path / "new.png", tmp_path / "file"], [given])
-    for output, words in {
-        tmp_path / "gone" / "a.png": "there is no folder",
-        tmp_path / "file" / "a.png": "file is a file",
-        tmp_path / "folder": "it is a folder",
-        tmp_path / "folder" / ".." / "given.png": "one of the inputs",
-    }.items():
-        with pytest.raises(InputError, match=words):
-            check_outputs([output], [given])
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder", "given.png"]

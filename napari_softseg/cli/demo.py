@@ -165,7 +165,7 @@ def _open(sample: Sample, folder: Path | None) -> int:
 
 
 def _save(viewer: Any, sample: Sample, result: SolveResult, folder: Path) -> None:
-    from napari_softseg.files import replacing, write_png
+    from napari_softseg.saving import replacing, write_png
 
     files = ResultFiles.of(str(folder / sample.name))
     options = {name: getattr(result.job.options, name) for name in type(result.job.options).__slots__}

@@ -46,7 +46,7 @@ class ResultFiles:
 
     def check(self, inputs: Sequence[Path] = ()) -> None:
         """Raise InputError if they cannot be written, or would overwrite one of `inputs`."""
-        from napari_softseg.files import check_outputs
+        from napari_softseg.saving import check_outputs
 
         check_outputs(self.all, inputs)
 
@@ -84,7 +84,7 @@ def write_results(
         If the files cannot be written.
     """
     from napari_softseg.colors import class_color, overlay
-    from napari_softseg.files import replacing, write_png, write_soft_tiff
+    from napari_softseg.saving import replacing, write_png, write_soft_tiff
 
     colors = [class_color(value) for value in solution.classes]
     with replacing(*files.all) as (labels, soft, picture):

@@ -14,8 +14,9 @@ import pytest
 import tifffile
 
 from napari_softseg.cli import demo
-from napari_softseg.files import read_class_names, read_image
+from napari_softseg.files import read_image
 from napari_softseg.samples import load_sample
+from napari_softseg.saving import read_class_names
 from tests.cli.conftest import Case, RunProgram
 
 

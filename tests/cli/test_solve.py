@@ -12,8 +12,9 @@ import tifffile
 from PIL import Image
 
 from napari_softseg import solve
-from napari_softseg.files import read_class_names, read_image
+from napari_softseg.files import read_image
 from napari_softseg.options import DEFAULTS, SolveOptions
+from napari_softseg.saving import read_class_names
 from tests.cli.conftest import Case, RunProgram
 
 OUTPUTS = ["out_labels.png", "out_overlay.png", "out_soft.tif"]

@@ -1,0 +1,130 @@
+"""Results as files, written whole or not at all.
+
+Everything goes to temporary files beside the final ones, is flushed to disk, and is
+renamed only when all of it is there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tifffile
+from PIL import Image
+
+from napari_softseg.errors import InputError
+
+
+def check_outputs(outputs: Sequence[Path], inputs: Sequence[Path]) -> None:
+    """Refuse outputs that cannot be written, before any work is done for them.
+
+    Raises
+    ------
+    InputError
+        If the folder is missing or not writable, an output is a folder, or an
+        output would overwrite one of `inputs`.
+    """
+    for output in outputs:
+        folder = output.parent
+        if folder.is_file():
+            raise InputError(f"Cannot write {output}: {folder} is a file; choose another folder.")
+        if not folder.is_dir():
+            raise InputError(f"Cannot write {output}: there is no folder {folder}; make it first.")
+        if output.is_dir():
+            raise InputError(f"Cannot write {output}: it is a folder; choose another name.")
+        for given in inputs:
+            if output.exists() and given.exists() and output.samefile(given):
+                raise InputError(f"Cannot write {output}: it is one of the inputs; choose another name.")
+        probe = _temporary(output)
+        try:
+            probe.touch(exist_ok=False)
+            probe.unlink()
+        except OSError as error:
+            why = error.strerror or error
+            raise InputError(f"Cannot write {output}: {why}; choose another folder.") from None
+
+
+@contextmanager
+def replacing(*paths: Path) -> Iterator[list[Path]]:
+    """Yield a temporary path beside each of `paths`; rename them all when the block ends well.
+
+    If the block raises, the temporaries are removed and `paths` stay as they were.
+    """
+    temporaries = [_temporary(path) for path in paths]
+    try:
+        yield temporaries
+        for temporary in temporaries:
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+        for temporary, path in zip(temporaries, paths, strict=True):
+            temporary.replace(path)
+    finally:
+        for temporary in temporaries:
+            temporary.unlink(missing_ok=True)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{uuid.uuid4().hex}.tmp")
+
+
+def write_png(path: Path, pixels: npt.NDArray[np.uint8]) -> None:
+    """Write (H, W) grey or (H, W, 3) RGB uint8 as PNG, whatever the name of `path`."""
+    Image.fromarray(pixels).save(path, format="PNG")
+
+
+def write_soft_tiff(
+    path: Path,
+    probabilities: npt.NDArray[np.float32],
+    classes: Mapping[int, str],
+    extra: Mapping[str, Any] | None = None,
+) -> None:
+    """Write soft labels as one deflated float32 TIFF with a page per class.
+
+    Parameters
+    ----------
+    path
+        File to write.
+    probabilities
+        (K, H, W) float32 in 0..1.
+    classes
+        The K class values in channel order, each with its name; they go into the
+        metadata as ``class_values`` and ``class_names``, where `read_class_names`
+        and ``tifffile.TiffFile(path).shaped_metadata[0]`` find them.
+    extra
+        More metadata, anything JSON can hold.
+    """
+    tifffile.imwrite(
+        path,
+        probabilities,
+        photometric="minisblack",
+        compression="zlib",
+        metadata={
+            "axes": "CYX",
+            "class_values": list(classes),
+            "class_names": list(classes.values()),
+            **(extra or {}),
+        },
+    )
+
+
+def read_class_names(path: str | os.PathLike[str]) -> dict[int, str]:
+    """Return class values and names of a TIFF that `write_soft_tiff` wrote, in channel order.
+
+    Raises
+    ------
+    InputError
+        If the file is no such TIFF.
+    """
+    try:
+        with tifffile.TiffFile(path) as tif:
+            metadata = json.loads(tif.pages.first.description)
+        return dict(zip(metadata["class_values"], metadata["class_names"], strict=True))
+    except (tifffile.TiffFileError, ValueError, KeyError, TypeError):
+        raise InputError(f"{path} holds no class names; it was not written by napari-softseg.") from None
