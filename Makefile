@@ -5,7 +5,7 @@ help:
 	@echo "make demo      open napari on a photo with strokes and their soft labels"
 	@echo "make test      run all tests and checks"
 	@echo "make lint      run ruff and mypy alone"
-	@echo "make coverage  measure the coverage of the tests without a window"
+	@echo "make coverage  run all tests and say which lines they miss"
 	@echo "make bench     compare with two peers on the gallery of images (GALLERY=folder)"
 
 demo:
@@ -22,7 +22,9 @@ lint:
 
 coverage:
 	@scripts/bootstrap.sh dev
-	@.venv/bin/python -m pytest tests --ignore=tests/gui --ignore=tests/packaging --cov --cov-report=term
+	@rm -f .coverage
+	@PYTEST_ADDOPTS="--cov --cov-append --cov-report=" scripts/test.sh
+	@.venv/bin/python -m coverage report
 
 bench:
 	@scripts/bootstrap.sh dev
