@@ -141,7 +141,7 @@ class SolveOptions:
         metadata={"help": "most sweeps (mm), steps (gd) or iterations", "minimum": 1, "maximum": 100_000},
     )
     tolerance: float = field(
-        default=1e-4,
+        default=1e-3,
         metadata={
             "help": "stop when a sweep moves less than this share of all label mass",
             "minimum": 0.0,

@@ -81,7 +81,7 @@ def solve(
     max_sweeps : int
         Most sweeps, steps or iterations on the full-size grid.
     tolerance : float
-        ``mm`` stops when a sweep moves less than this share of all label mass (1e-4: a pixel in 10 000).
+        ``mm`` stops when a sweep moves less than this share of all label mass (1e-3: a pixel in 1000).
     mask : (H, W) bool array, optional
         True on real pixels; the others take no part and get the uniform distribution.
     classes : sequence of int, optional

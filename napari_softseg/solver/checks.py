@@ -43,7 +43,8 @@ def checked_image(image: Any, mask: Any = None) -> tuple[npt.NDArray[Any], npt.N
         raise InputError(f"Expected an image with at least one channel, but got shape {image.shape}.")
     mask = checked_mask(mask, shape)
     if image.dtype.kind == "f":
-        bad = ~np.isfinite(image if image.ndim == 2 else image.sum(axis=2))
+        bad = ~np.isfinite(image)
+        bad = bad.any(axis=2) if bad.ndim == 3 else bad
         if mask is not None:
             bad &= mask
         if bad.any():

@@ -33,7 +33,12 @@ def iter_gradient_descent(
         if stop is not None and stop.is_set():
             return Minimum(y, step, Status.STOPPED)
         pairwise = problem.pairwise(y)
-        yield SolveProgress("solve", step, steps, float(problem.energies(y, pairwise).sum()))
+        yield SolveProgress(
+            "solve",
+            step,
+            steps,
+            float((problem.eta * problem.unary_energy(y) + problem.lambda_ * pairwise.energy).sum()),
+        )
         logits = logits - LEARNING_RATE * logit_gradient(problem, y, pairwise)
         y = problem.constrain(logits.softmax(CLASS_DIM))
     return Minimum(y, steps, Status.MAX_SWEEPS)

@@ -4,7 +4,9 @@ One sweep replaces every log term by a separable bound that touches it at the cu
 minimises the bound exactly in every pixel at once, so that the energy cannot rise (Jacobi order; the
 bounds are joint in both ends of an edge). Two things make few sweeps enough:
 
-* a coarse-to-fine start: the same problem on 2 x 2 blocks, solved first, recursively;
+* a coarse-to-fine start: the same problem on 2 x 2 blocks, solved first; recursively when there is
+  no unary and strokes have far to travel. (With a unary, coarser levels cost more than they bring:
+  the energy is not convex, and small objects that they swallow stay lost);
 * momentum: the next sweep starts from a point extrapolated along the last step. Its energy is
   known before it is used, at no cost; if it is higher than the last, the extrapolation is dropped.
   So the energies reported never rise.
@@ -13,15 +15,15 @@ bounds are joint in both ends of an edge). Two things make few sweeps enough:
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import repeat
 
 import torch
 from torch import Tensor
 
-from napari_softseg.options import CrossEntropy, Relaxation
+from napari_softseg.options import DEFAULTS, CrossEntropy, Relaxation
 from napari_softseg.solver.cross_entropy import CROSS_ENTROPIES, FLOOR
 from napari_softseg.solver.problem import Pairwise, Problem, refine
 from napari_softseg.solver.relaxations import CLASS_DIM, RELAXATIONS, Surrogate
@@ -31,11 +33,14 @@ from napari_softseg.solver.solution import SolveProgress, Status, drain
 _PROXIMITY = 1e-6
 """Weight of the old label in the new one: keeps pixels without any edge or unary defined."""
 
-_BAND = 32_768
-"""Numbers in one band of rows that the CPU updates at a time: torch's limit for one thread."""
+_BAND = 131_072
+"""Numbers in one band of rows that the CPU updates at a time."""
 
 _COARSEST = 24
 """Pyramid levels stop when a side is no longer than this."""
+
+_DEPTH = 32
+"""Most levels of the pyramid: any image ends sooner."""
 
 _COARSE_SWEEPS = 30
 """Most sweeps on each coarse level."""
@@ -53,8 +58,8 @@ class Minimum:
 def iter_majorize_minimize(
     problem: Problem,
     *,
-    max_sweeps: int = 200,
-    tolerance: float = 1e-4,
+    max_sweeps: int = DEFAULTS.max_sweeps,
+    tolerance: float = DEFAULTS.tolerance,
     start: Tensor | None = None,
     stop: threading.Event | None = None,
 ) -> Generator[SolveProgress, None, Minimum]:
@@ -86,16 +91,17 @@ def iter_majorize_minimize(
     Derivation in docs/solver.md.
     """
     if start is None:
-        start = _coarse_start(problem, tolerance, stop)
+        depth = _DEPTH if problem.sigma is None else 1
+        start = _coarse_start(problem, depth, tolerance, stop)
     return (yield from _sweeps(problem, start, max_sweeps, tolerance, stop))
 
 
-def _coarse_start(problem: Problem, tolerance: float, stop: threading.Event | None) -> Tensor:
+def _coarse_start(problem: Problem, depth: int, tolerance: float, stop: threading.Event | None) -> Tensor:
     height, width = problem.seeds.shape[-2:]
-    if min(height, width) <= _COARSEST or (stop is not None and stop.is_set()):
+    if depth == 0 or min(height, width) <= _COARSEST or (stop is not None and stop.is_set()):
         return problem.start()
     coarse = problem.coarsen()
-    start = _coarse_start(coarse, tolerance, stop)
+    start = _coarse_start(coarse, depth - 1, tolerance, stop)
     labels = drain(_sweeps(coarse, start, _COARSE_SWEEPS, tolerance, stop)).labels
     return problem.constrain(refine(labels, height, width))
 
@@ -104,58 +110,99 @@ def _sweeps(
     problem: Problem, start: Tensor, max_sweeps: int, tolerance: float, stop: threading.Event | None
 ) -> Generator[SolveProgress, None, Minimum]:
     labels = point = problem.constrain(start.clamp_min(FLOOR))
+    bands = _bands(problem)
     last: Tensor | None = None
     age = torch.zeros(len(point), 1, 1, 1, dtype=point.dtype, device=point.device)
-    for sweep in range(max_sweeps):
-        if stop is not None and stop.is_set():
-            return Minimum(labels, sweep, Status.STOPPED)
-        pairwise = problem.pairwise(point)
-        energies = problem.energies(point, pairwise)
-        if last is not None:
-            rejected = energies > last
-            if rejected.any():
-                where = rejected.view(-1, 1, 1, 1)
-                point = torch.where(where, labels, point)
-                age = torch.where(where, 0.0, age)
-                pairwise = problem.pairwise(point)
-                energies = problem.energies(point, pairwise)
-        last = energies
-        yield SolveProgress("solve", sweep, max_sweeps, float(energies.sum()))
-        previous, labels = labels, _update(problem, point, pairwise)
-        if bool((_moved(point, labels) <= tolerance).all()):
-            return Minimum(labels, sweep + 1, Status.CONVERGED)
-        point = _extrapolated(labels, previous, age / (age + 3))
-        age = age + 1
+    with _one_thread_per_band() as pool:
+        for sweep in range(max_sweeps):
+            if stop is not None and stop.is_set():
+                return Minimum(labels, sweep, Status.STOPPED)
+            updated, energies, moved = _sweep(bands, point, pool)
+            if last is not None and bool((energies > last).any()):
+                worse = (energies > last).view(-1, 1, 1, 1)
+                point, age = torch.where(worse, labels, point), torch.where(worse, 0.0, age)
+                updated, energies, moved = _sweep(bands, point, pool)
+            yield SolveProgress("solve", sweep, max_sweeps, float(energies.sum()))
+            previous, labels, last = labels, updated, energies
+            if bool((moved <= tolerance).all()):
+                return Minimum(labels, sweep + 1, Status.CONVERGED)
+            point = _extrapolated(labels, previous, age / (age + 3))
+            age = age + 1
     return Minimum(labels, max_sweeps, Status.MAX_SWEEPS)
 
 
-def _update(problem: Problem, y: Tensor, pairwise: Pairwise) -> Tensor:
-    """Return the minimiser of the majoriser at `y`: all pixels at once."""
-    updated = torch.empty_like(y)
-    height = y.shape[-2]
+@contextmanager
+def _one_thread_per_band() -> Iterator[ThreadPoolExecutor]:
+    """Give a pool of as many threads as torch uses, in each of which torch works alone.
 
-    def update_rows(top: int, rows: int) -> None:
-        band = (..., slice(top, top + rows), slice(None))
-        sigma = None if problem.sigma is None else problem.sigma[band]
-        updated[band] = _minimiser(problem, y[band], sigma, pairwise.pull[band], pairwise.stay[band])
-
-    if y.device.type != "cpu":
-        update_rows(0, height)
-    else:
-        # bands of rows whose temporaries stay in the cache, one thread each: torch's own threads
-        # would meet at a barrier after every operation
-        rows = max(1, _BAND * height // y.numel())
-        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-            list(pool.map(update_rows, range(0, height, rows), repeat(rows)))
-    return problem.constrain(updated)
+    Torch's own threads meet at a barrier after every operation, which costs more than it brings as
+    soon as anything else runs on the machine.
+    """
+    threads = torch.get_num_threads()
+    try:
+        # the setting holds for the thread that makes it
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(threads)
 
 
-def _minimiser(problem: Problem, y: Tensor, sigma: Tensor | None, pull: Tensor, stay: Tensor) -> Tensor:
-    """Return the labels (B, K, h, W) that minimise the majoriser at `y` on a band of rows."""
+@dataclass(frozen=True, slots=True)
+class _Band:
+    """Some rows of the image, and the problem on these and one more on either side."""
+
+    problem: Problem
+    outer: slice
+    """Rows of the window in the image."""
+    inner: slice
+    """Own rows in the window."""
+    rows: slice
+    """Own rows in the image."""
+
+
+def _bands(problem: Problem) -> list[_Band]:
+    """Cut the image into bands whose temporaries stay in the cache (CPU), or take it whole."""
+    batch, height, width = problem.seeds.shape
+    own = height
+    if problem.seeds.device.type == "cpu":
+        own = max(4, _BAND // (batch * problem.n_classes * width) - 2)
+    bands = []
+    for top in range(0, height, own):
+        bottom = min(top + own, height)
+        outer = slice(max(top - 1, 0), min(bottom + 1, height))
+        inner = slice(top - outer.start, bottom - outer.start)
+        bands.append(_Band(problem.window(outer), outer, inner, slice(top, bottom)))
+    return bands
+
+
+def _sweep(bands: list[_Band], point: Tensor, pool: ThreadPoolExecutor) -> tuple[Tensor, Tensor, Tensor]:
+    """Update all pixels at once.
+
+    Returns the new labels (B, K, H, W), and per image (B,) the energy at `point` in float64 and the
+    share of label mass that moved.
+    """
+    updated = torch.empty_like(point)
+
+    def update(band: _Band) -> tuple[Tensor, Tensor]:
+        problem, y = band.problem, point[..., band.outer, :]
+        pairwise = problem.pairwise(y, band.inner)
+        energy = problem.eta * problem.unary_energy(y, band.inner) + problem.lambda_ * pairwise.energy
+        new = problem.constrain(_minimiser(problem, y, pairwise))[..., band.inner, :]
+        updated[..., band.rows, :] = new
+        return energy, (new - y[..., band.inner, :]).abs().sum((-3, -2, -1))
+
+    energies, moved = zip(*pool.map(update, bands), strict=True)
+    pixels = point.shape[-2] * point.shape[-1]
+    return updated, torch.stack(energies).sum(0), torch.stack(moved).sum(0) / (2 * pixels)
+
+
+def _minimiser(problem: Problem, y: Tensor, pairwise: Pairwise) -> Tensor:
+    """Return the labels (B, K, H, W) that minimise the majoriser at `y`."""
     terms = RELAXATIONS[Relaxation.named(problem.relaxation)]
     unary = CROSS_ENTROPIES[CrossEntropy.named(problem.cross_entropy)]
-    pull = problem.lambda_ * pull
-    stay = problem.lambda_ * stay.unsqueeze(CLASS_DIM)
+    sigma = problem.sigma
+    pull = problem.lambda_ * pairwise.pull
+    stay = problem.lambda_ * pairwise.stay.unsqueeze(CLASS_DIM)
     b = c = d = None
     log_weight = torch.full_like(y, _PROXIMITY)
     if terms.surrogate is Surrogate.QUADRATIC:
@@ -174,13 +221,8 @@ def _minimiser(problem: Problem, y: Tensor, sigma: Tensor | None, pull: Tensor, 
         linear = problem.eta * unary.linear(sigma)
         c = linear if c is None else c + linear
     # the energy's error is of second order in this, far below what a sweep gains
-    tolerance = 0.01 if y.dtype == torch.float32 else 1e-6
+    tolerance = 0.1 if y.dtype == torch.float32 else 1e-6
     return minimise_on_simplex(y * log_weight, b, c, d, y, tolerance).clamp_min_(FLOOR)
-
-
-def _moved(before: Tensor, after: Tensor) -> Tensor:
-    """Return (B,): the mean total-variation distance between old and new labels."""
-    return (after - before).abs().sum((-3, -2, -1)) / (2 * before.shape[-2] * before.shape[-1])
 
 
 def _extrapolated(labels: Tensor, previous: Tensor, momentum: Tensor) -> Tensor:

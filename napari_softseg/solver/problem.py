@@ -20,6 +20,8 @@ from napari_softseg.solver.neighborhood import Edges, coarsen_edges, drop_seed_e
 from napari_softseg.solver.relaxations import CLASS_DIM, RELAXATIONS, impurity
 from napari_softseg.solver.solution import EnergyTerms
 
+_ALL = slice(None)
+
 
 @dataclass(frozen=True, slots=True)
 class Pairwise:
@@ -110,8 +112,11 @@ class Problem:
         """Return the starting labels: sigma where there is one, else uniform."""
         return self.fixed_labels if self.sigma is None else self.constrain(self.sigma.to(self.dtype))
 
-    def pairwise(self, y: Tensor) -> Pairwise:
-        """Return pull, stay and energy of all edges at the labels `y` (B, K, H, W)."""
+    def pairwise(self, y: Tensor, rows: slice = _ALL) -> Pairwise:
+        """Return pull, stay and energy of all edges at the labels `y` (B, K, H, W).
+
+        The energy counts edges that start in `rows` only.
+        """
         terms = RELAXATIONS[Relaxation.named(self.relaxation)]
         height, width = y.shape[-2:]
         u = impurity(y)
@@ -130,21 +135,30 @@ class Problem:
                 h = w * terms.stay(s, up, uq)
                 stay[..., *starts] += h
                 stay[..., *ends] += h
-            energy += (w * terms.value(s, up, uq)).sum((-2, -1), dtype=energy.dtype)
+            energy += (w * terms.value(s, up, uq))[..., rows, :].sum((-2, -1), dtype=energy.dtype)
         return Pairwise(pull, stay, energy)
 
-    def unary_energy(self, y: Tensor) -> Tensor:
-        """Return (B,) float64: the sum of H over the free pixels, not yet times eta."""
+    def unary_energy(self, y: Tensor, rows: slice = _ALL) -> Tensor:
+        """Return (B,) float64: the sum of H over the free pixels in `rows`, not yet times eta."""
         wide = wide_type(y)
         if self.sigma is None:
             return torch.zeros(y.shape[0], dtype=wide, device=y.device)
         value = CROSS_ENTROPIES[CrossEntropy.named(self.cross_entropy)].value(y, self.sigma)
-        return torch.where(self.free, value, 0.0).sum((-2, -1), dtype=wide)
+        return torch.where(self.free, value, 0.0)[..., rows, :].sum((-2, -1), dtype=wide)
 
-    def energies(self, y: Tensor, pairwise: Pairwise | None = None) -> Tensor:
+    def energies(self, y: Tensor) -> Tensor:
         """Return (B,) the energy of each image of the batch at `y`, summed in float64."""
-        pairwise = pairwise or self.pairwise(y)
-        return self.eta * self.unary_energy(y) + self.lambda_ * pairwise.energy
+        return self.eta * self.unary_energy(y) + self.lambda_ * self.pairwise(y).energy
+
+    def window(self, rows: slice) -> Problem:
+        """Return the problem on some rows only, with the edges among them."""
+        return replace(
+            self,
+            seeds=self.seeds[..., rows, :],
+            edges={offset: weight[..., rows, :] for offset, weight in self.edges.items()},
+            sigma=None if self.sigma is None else self.sigma[..., rows, :],
+            valid=None if self.valid is None else self.valid[..., rows, :],
+        )
 
     def energy_terms(self, y: Tensor) -> EnergyTerms:
         """Return both energy terms of the whole batch, computed in float64 throughout."""

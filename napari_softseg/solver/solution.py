@@ -77,7 +77,9 @@ class Solution:
     @property
     def labels(self) -> npt.NDArray[np.uint8]:
         """(H, W) uint8, the most likely class value at every pixel."""
-        values: npt.NDArray[np.uint8] = np.asarray(self.classes, dtype=np.uint8)[self.probabilities.argmax(axis=0)]
+        values: npt.NDArray[np.uint8] = np.asarray(self.classes, dtype=np.uint8)[
+            self.probabilities.argmax(axis=0)
+        ]
         return values
 
     @property
