@@ -1,6 +1,6 @@
 """How long the window is blocked while a 1024 x 1024 image is solved after every stroke.
 
-Run with a display (or xvfb-run):  python benchmarks/event_loop.py [--size 1024] [--strokes 8]
+Run with a display (or xvfb-run):  PYTHONPATH=. python benchmarks/event_loop.py [--size 1024] [--strokes 8]
 
 Strokes are drawn with real mouse events on a real napari window; a 5 ms timer in its event
 loop records the gaps: of the window left alone, of strokes with auto-solve off and on, and

@@ -76,6 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
     unary = read_unary(options["unary"]) if from_file else options["unary"]
 
     from napari_softseg import iter_solve
+    from napari_softseg.solver.solution import drain
 
     steps = iter_solve(
         image, scribbles, mask=mask, stop=(stop := threading.Event()), **{**options, "unary": unary}
@@ -85,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
         drawn = scribbles != options["unlabelled"]
         values = sorted({int(value) for value in scribbles[drawn if mask is None else drawn & mask]})
         names = named_classes(values, arguments.class_names)
-        solution = _drain(steps, show)
+        solution = drain(steps, show)
         write_results(files, image, solution, names, options, stop)
 
     if arguments.json:
@@ -93,15 +94,6 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         print(_summary(arguments.image, solution, names, files))
     return 0
-
-
-def _drain(steps: Any, show: Any) -> Solution:
-    while True:
-        try:
-            show(next(steps))
-        except StopIteration as end:
-            solution: Solution = end.value
-            return solution
 
 
 @contextmanager

@@ -79,7 +79,7 @@ def solve(
     unlabelled : int
         Value of pixels without a stroke.
     max_sweeps : int
-        Most sweeps, steps or iterations on the full-size grid.
+        Most sweeps on the full-size grid (mm), steps (gd) or iterations per class (closed-form).
     tolerance : float
         ``mm`` stops when a sweep moves less than this share of all label mass (1e-3: a pixel in 1000).
     mask : (H, W) bool array, optional
@@ -161,6 +161,7 @@ def iter_solve(
         unary = checked_unary(unary, len(values), seeds.shape)
     yield SolveProgress("unary", 0, 1)
     sigma = _sigma(unary, chosen, pixels, intensity, seeds, values, stop)
+    guess_cut_short = stop is not None and stop.is_set()
     problem = Problem(
         seeds=torch.from_numpy(seeds)[None].to(target),
         edges=grid_edges(
@@ -179,15 +180,16 @@ def iter_solve(
     )
     minimum: Minimum = yield from _method(problem, chosen, stop)
     closed = chosen.method == Method.CLOSED_FORM
-    labels = minimum.labels[0].cpu()
+    # the solvers' floor adds up to a little over one
+    labels = minimum.labels / minimum.labels.sum(1, keepdim=True)
     return Solution(
-        probabilities=(labels / labels.sum(0)).numpy(),  # the solvers' floor adds up to a little over one
+        probabilities=labels[0].cpu().numpy(),
         classes=values,
-        terms=quadratic_energy(problem, minimum.labels) if closed else problem.energy_terms(minimum.labels),
+        terms=quadratic_energy(problem, labels) if closed else problem.energy_terms(labels),
         sweeps=minimum.sweeps,
         seconds=time.perf_counter() - began,
         device=str(minimum.labels.device),
-        status=Status.STOPPED if stop is not None and stop.is_set() else minimum.status,
+        status=Status.STOPPED if guess_cut_short else minimum.status,
         unary=sigma,
     )
 
@@ -202,7 +204,7 @@ def _sigma(
     stop: threading.Event | None,
 ) -> npt.NDArray[np.float32] | None:
     if isinstance(unary, str):
-        if chosen.unary == Unary.NONE:
+        if chosen.unary == Unary.NONE or chosen.eta == 0:
             return None
         from napari_softseg.unary.classifier import classify_strokes
 
@@ -216,7 +218,7 @@ def _method(
     if chosen.method == Method.GD:
         return iter_gradient_descent(problem, steps=chosen.max_sweeps, stop=stop)
     if chosen.method == Method.CLOSED_FORM:
-        return iter_random_walker(problem, stop=stop)
+        return iter_random_walker(problem, max_iterations=chosen.max_sweeps, stop=stop)
     return iter_majorize_minimize(
         problem, max_sweeps=chosen.max_sweeps, tolerance=chosen.tolerance, stop=stop
     )

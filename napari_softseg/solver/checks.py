@@ -43,7 +43,8 @@ def checked_image(image: Any, mask: Any = None) -> tuple[npt.NDArray[Any], npt.N
         raise InputError(f"Expected an image with at least one channel, but got shape {image.shape}.")
     mask = checked_mask(mask, shape)
     if image.dtype.kind == "f":
-        bad = ~np.isfinite(image)
+        # beyond float32 counts as infinite: the solver works in it
+        bad = ~(np.abs(image) <= np.finfo(np.float32).max)
         bad = bad.any(axis=2) if bad.ndim == 3 else bad
         if mask is not None:
             bad &= mask
@@ -94,7 +95,7 @@ def checked_seeds(
         raise InputError(
             f"Expected class values from 0 to {MAX_CLASS_VALUE}, but the scribbles hold {wrong}."
         )
-    if values.size == 1 and classes is None:
+    if values.size == 1:
         raise InputError(
             f"Found strokes of one class only (value {values[0]}); "
             f"paint at least one stroke of a second class (unlabelled pixels have value {unlabelled})."
@@ -102,6 +103,8 @@ def checked_seeds(
     listed = tuple(int(v) for v in values) if classes is None else tuple(int(v) for v in classes)
     if list(listed) != sorted(set(listed)) or len(listed) < 2:
         raise InputError(f"Expected at least two classes in ascending order, but got {listed}.")
+    if listed[0] < 0 or listed[-1] > MAX_CLASS_VALUE:
+        raise InputError(f"Expected classes from 0 to {MAX_CLASS_VALUE}, but got {listed}.")
     missing = sorted({int(v) for v in values} - set(listed))
     if missing:
         raise InputError(f"The scribbles hold class {missing[0]}, which is not among the classes {listed}.")

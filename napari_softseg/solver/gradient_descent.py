@@ -41,7 +41,7 @@ def iter_gradient_descent(
         )
         logits = logits - LEARNING_RATE * logit_gradient(problem, y, pairwise)
         y = problem.constrain(logits.softmax(CLASS_DIM))
-    return Minimum(y, steps, Status.MAX_SWEEPS)
+    return Minimum(y, steps, Status.COMPLETED)
 
 
 def logit_gradient(problem: Problem, y: Tensor, pairwise: Pairwise | None = None) -> Tensor:

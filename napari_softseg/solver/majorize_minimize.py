@@ -17,7 +17,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -32,6 +32,8 @@ from napari_softseg.solver.solution import SolveProgress, Status, drain
 
 _PROXIMITY = 1e-6
 """Weight of the old label in the new one: keeps pixels without any edge or unary defined."""
+
+_SETTING = threading.Lock()
 
 _BAND = 131_072
 """Numbers in one band of rows that the CPU updates at a time."""
@@ -71,7 +73,7 @@ def iter_majorize_minimize(
     max_sweeps : int
         Most sweeps on the full-size grid.
     tolerance : float
-        Converged when a sweep moves less than this share of all label mass.
+        Converged when a sweep moves less than this share of the free pixels' label mass.
     start : (B, K, H, W) float tensor, optional
         Labels to start from; None starts coarse-to-fine.
     stop : threading.Event, optional
@@ -111,9 +113,11 @@ def _sweeps(
 ) -> Generator[SolveProgress, None, Minimum]:
     labels = point = problem.constrain(start.clamp_min(FLOOR))
     bands = _bands(problem)
+    still = tolerance * problem.free.sum((-2, -1))
     last: Tensor | None = None
     age = torch.zeros(len(point), 1, 1, 1, dtype=point.dtype, device=point.device)
-    with _one_thread_per_band() as pool:
+    threads = min(torch.get_num_threads(), len(bands))
+    with _workers(threads) if threads > 1 else nullcontext() as pool:
         for sweep in range(max_sweeps):
             if stop is not None and stop.is_set():
                 return Minimum(labels, sweep, Status.STOPPED)
@@ -124,7 +128,7 @@ def _sweeps(
                 updated, energies, moved = _sweep(bands, point, pool)
             yield SolveProgress("solve", sweep, max_sweeps, float(energies.sum()))
             previous, labels, last = labels, updated, energies
-            if bool((moved <= tolerance).all()):
+            if bool((moved <= still).all()):
                 return Minimum(labels, sweep + 1, Status.CONVERGED)
             point = _extrapolated(labels, previous, age / (age + 3))
             age = age + 1
@@ -132,19 +136,27 @@ def _sweeps(
 
 
 @contextmanager
-def _one_thread_per_band() -> Iterator[ThreadPoolExecutor]:
-    """Give a pool of as many threads as torch uses, in each of which torch works alone.
+def _workers(count: int) -> Iterator[ThreadPoolExecutor]:
+    """Give a pool of threads in each of which torch works alone.
 
     Torch's own threads meet at a barrier after every operation, which costs more than it brings as
     soon as anything else runs on the machine.
     """
-    threads = torch.get_num_threads()
-    try:
-        # the setting holds for the thread that makes it
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            yield pool
-    finally:
-        torch.set_num_threads(threads)
+    started = threading.Barrier(count + 1)
+
+    def work_alone() -> None:
+        torch.get_num_threads()  # takes the common setting once; after that the thread has its own
+        torch.set_num_threads(1)
+        started.wait()
+
+    with ThreadPoolExecutor(count, initializer=work_alone) as pool:
+        with _SETTING:  # it also changes what new threads start with: put that back at once
+            common = torch.get_num_threads()
+            for _ in range(count):
+                pool.submit(int)
+            started.wait()
+            torch.set_num_threads(common)
+        yield pool
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,14 +187,17 @@ def _bands(problem: Problem) -> list[_Band]:
     return bands
 
 
-def _sweep(bands: list[_Band], point: Tensor, pool: ThreadPoolExecutor) -> tuple[Tensor, Tensor, Tensor]:
+def _sweep(
+    bands: list[_Band], point: Tensor, pool: ThreadPoolExecutor | None
+) -> tuple[Tensor, Tensor, Tensor]:
     """Update all pixels at once.
 
     Returns the new labels (B, K, H, W), and per image (B,) the energy at `point` in float64 and the
-    share of label mass that moved.
+    label mass that moved, in pixels.
     """
     updated = torch.empty_like(point)
 
+    @torch.no_grad()
     def update(band: _Band) -> tuple[Tensor, Tensor]:
         problem, y = band.problem, point[..., band.outer, :]
         pairwise = problem.pairwise(y, band.inner)
@@ -191,9 +206,8 @@ def _sweep(bands: list[_Band], point: Tensor, pool: ThreadPoolExecutor) -> tuple
         updated[..., band.rows, :] = new
         return energy, (new - y[..., band.inner, :]).abs().sum((-3, -2, -1))
 
-    energies, moved = zip(*pool.map(update, bands), strict=True)
-    pixels = point.shape[-2] * point.shape[-1]
-    return updated, torch.stack(energies).sum(0), torch.stack(moved).sum(0) / (2 * pixels)
+    energies, moved = zip(*(pool.map if pool else map)(update, bands), strict=True)
+    return updated, torch.stack(energies).sum(0), torch.stack(moved).sum(0) / 2
 
 
 def _minimiser(problem: Problem, y: Tensor, pairwise: Pairwise) -> Tensor:

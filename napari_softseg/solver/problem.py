@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from napari_softseg.options import CrossEntropy, Relaxation
+from napari_softseg.options import DEFAULTS, CrossEntropy, Relaxation
 from napari_softseg.solver.cross_entropy import CROSS_ENTROPIES, FLOOR
 from napari_softseg.solver.neighborhood import Edges, coarsen_edges, drop_seed_edges, edge_ends
-from napari_softseg.solver.relaxations import CLASS_DIM, RELAXATIONS, impurity
+from napari_softseg.solver.relaxations import CLASS_DIM, RELAXATIONS, impurity, wide_type
 from napari_softseg.solver.solution import EnergyTerms
 
 _ALL = slice(None)
@@ -62,10 +62,10 @@ class Problem:
     n_classes: int
     sigma: Tensor | None = None
     valid: Tensor | None = None
-    relaxation: str = Relaxation.CD
-    cross_entropy: str = CrossEntropy.CCE
-    eta: float = 0.3
-    lambda_: float = 6.0
+    relaxation: str = DEFAULTS.relaxation
+    cross_entropy: str = DEFAULTS.cross_entropy
+    eta: float = DEFAULTS.eta
+    lambda_: float = DEFAULTS.lambda_
 
     def __post_init__(self) -> None:
         seeds = self.seeds if self.valid is None else torch.where(self.valid, self.seeds, -1)
@@ -207,8 +207,3 @@ def _block_sum(x: Tensor) -> Tensor:
     return (
         padded[..., 0::2, 0::2] + padded[..., 1::2, 0::2] + padded[..., 0::2, 1::2] + padded[..., 1::2, 1::2]
     )
-
-
-def wide_type(x: Tensor) -> torch.dtype:
-    """Return the widest floating type of the device of `x`: Apple's MPS has no float64."""
-    return torch.float32 if x.device.type == "mps" else torch.float64

@@ -18,6 +18,7 @@ from pyamg import ruge_stuben_solver
 from scipy.sparse import coo_array, csr_array
 from torch import Tensor
 
+from napari_softseg.options import DEFAULTS
 from napari_softseg.solver.majorize_minimize import Minimum
 from napari_softseg.solver.neighborhood import edge_ends
 from napari_softseg.solver.problem import Problem
@@ -27,21 +28,30 @@ from napari_softseg.solver.solution import EnergyTerms, SolveProgress, Status
 _RESIDUAL = 1e-5
 """Relative residual at which a system counts as solved."""
 
-_MAX_ITERATIONS = 60
+
+class _Stopped(Exception):
+    """Leaves a running multigrid solve."""
+
 
 _ANCHOR = 1e-10
 """Pull towards the start: decides pixels that nothing else reaches."""
 
 
 def iter_random_walker(
-    problem: Problem, *, stop: threading.Event | None = None
+    problem: Problem, *, max_iterations: int = DEFAULTS.max_sweeps, stop: threading.Event | None = None
 ) -> Generator[SolveProgress, None, Minimum]:
     """Solve the linear systems, one per class, by conjugate gradients on algebraic multigrid (PyAMG).
 
     The relaxation and the cross-entropy of `problem` are not used: both terms are quadratic. Runs on
     the CPU in float64 (edge weights span many orders of magnitude). Yields progress without energies,
-    returns as the default solver does; stopped, the unsolved classes keep their start.
+    returns as the default solver does; stopped, the unsolved classes keep their start. `max_iterations`
+    is the most per class.
     """
+
+    def heed_stop(_: object) -> None:
+        if stop is not None and stop.is_set():
+            raise _Stopped
+
     batch, n_classes = len(problem.seeds), problem.n_classes
     labels = problem.start().cpu().double().numpy()
     iterations, status = 0, Status.CONVERGED
@@ -58,24 +68,30 @@ def iter_random_walker(
         boundary = matrix[free][:, ~free]
         for k in range(n_classes):
             yield SolveProgress("solve", image * n_classes + k, batch * n_classes)
-            if stop is not None and stop.is_set():
-                status = Status.STOPPED
-                break
             right = (eta + _ANCHOR) * flat[k, free] - boundary @ flat[k, ~free]
             residuals: list[float] = []
-            solved, unsolved = multigrid.solve(
-                right,
-                x0=flat[k, free],
-                tol=_RESIDUAL,
-                maxiter=_MAX_ITERATIONS,
-                accel="cg",
-                residuals=residuals,
-                return_info=True,
-            )
+            try:
+                heed_stop(None)
+                solved, unsolved = multigrid.solve(
+                    right,
+                    x0=flat[k, free],
+                    tol=_RESIDUAL,
+                    maxiter=max_iterations,
+                    accel="cg",
+                    residuals=residuals,
+                    callback=heed_stop,
+                    return_info=True,
+                )
+            except _Stopped:
+                return _minimum(problem, labels, iterations, Status.STOPPED)
             flat[k, free] = np.clip(solved, 0, 1)
             iterations += len(residuals) - 1
             if unsolved:
                 status = Status.MAX_SWEEPS
+    return _minimum(problem, labels, iterations, status)
+
+
+def _minimum(problem: Problem, labels: npt.NDArray[np.float64], iterations: int, status: Status) -> Minimum:
     y = torch.from_numpy(labels)
     y = (y / y.sum(CLASS_DIM, keepdim=True)).to(problem.seeds.device, problem.dtype)
     return Minimum(problem.constrain(y), iterations, status)

@@ -158,3 +158,8 @@ def relaxation_gradient(name: str, p: Tensor, q: Tensor) -> Tensor:
         stay = terms.stay(s, up, uq)
         gradient = gradient + (stay / (1 - up) if terms.normalized else stay).unsqueeze(CLASS_DIM) * p
     return gradient
+
+
+def wide_type(x: Tensor) -> torch.dtype:
+    """Return the widest floating type of the device of `x`: Apple's MPS has no float64."""
+    return torch.float32 if x.device.type == "mps" else torch.float64

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from napari_softseg.solver.relaxations import CLASS_DIM
+from napari_softseg.solver.relaxations import CLASS_DIM, wide_type
 
 _MAX_STEPS = 60
 
@@ -34,6 +34,10 @@ def minimise_on_simplex(
     """
     if b is None and c is None:
         return a / a.sum(CLASS_DIM, keepdim=True) if d is None else _without_linear_term(a, d, y, tolerance)
+    # poles, steps and labels a hair from one-hot: float32 is not enough here
+    narrow, wide, tolerance = a.dtype, wide_type(a), min(tolerance, 1e-3)
+    a, y = a.to(wide), y.to(wide)
+    b, c, d = (None if x is None else x.to(wide) for x in (b, c, d))
     if c is not None:
         c = c - c.amin(CLASS_DIM, keepdim=True)  # only differences count; small numbers round less
     mu, low, high = _bracket(a, b, c, d, y)
@@ -52,7 +56,7 @@ def minimise_on_simplex(
         mu = torch.where(fast, newton, (low + high) / 2)
         error = excess.abs()
     # rounding can keep a pixel of extreme labels from converging: there, normalise
-    return torch.where(excess.abs() <= tolerance, result - slope * step, result / (1 + excess))
+    return torch.where(excess.abs() <= tolerance, result - slope * step, result / (1 + excess)).to(narrow)
 
 
 def _without_linear_term(a: Tensor, d: Tensor, y: Tensor, tolerance: float) -> Tensor:

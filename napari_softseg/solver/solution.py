@@ -18,6 +18,7 @@ class Status(Enum):
 
     CONVERGED = "converged"
     MAX_SWEEPS = "stopped at the sweep limit; raise max_sweeps for a lower energy"
+    COMPLETED = "all steps done"
     STOPPED = "stopped on request; the result is a partial one"
 
 

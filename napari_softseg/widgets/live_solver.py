@@ -64,6 +64,11 @@ class LiveSolver(QObject):
         """Whether a job runs, waits, or is about to be asked for."""
         return bool(self._running) or self._timer.isActive()
 
+    @property
+    def waiting(self) -> bool:
+        """Whether a newer job waits for the running one to stop."""
+        return self._pending is not None
+
     def poke(self) -> None:
         """Something may have changed: ask for a job once the changes pause."""
         self._timer.start()

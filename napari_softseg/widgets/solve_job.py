@@ -1,5 +1,6 @@
 """One solve of one plane, as plain data in and plain data out: what the worker thread runs."""
 
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -95,16 +96,16 @@ def _solve(job: SolveJob, stop: threading.Event, progress: Callable[[SolveProgre
 
 
 def warm_up() -> list[str]:
-    """Load imports and compiled kernels before the first stroke; return the devices there are.
+    """Load imports before the first stroke; return the devices there are.
 
-    Called in the worker thread, whose number of torch threads it sets: one core stays
-    free for the window. With all of them busy the event loop waits up to three times as long.
+    Called in the worker thread. Leaves one core to the window: with all of them busy the event loop
+    waits up to three times as long.
     """
     import torch
 
     from napari_softseg import solve
 
-    torch.set_num_threads(max(1, torch.get_num_threads() - 1))
+    torch.set_num_threads(max(1, (os.cpu_count() or 2) - 1))
     pixels = np.zeros((16, 16, 3), dtype=np.uint8)
     pixels[:, 8:] = 255
     strokes = np.zeros((16, 16), dtype=np.uint8)

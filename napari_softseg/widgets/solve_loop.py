@@ -151,6 +151,9 @@ class SolveLoop:
 
     def stop(self) -> None:
         """Stop the running solve and show what it has so far."""
+        if self._solver.waiting:  # what runs is outdated, and what was wanted is dropped: ask again later
+            self._asked = None
+            self.status_changed.emit(status_texts.STOPPED_EARLY)
         self._solver.stop()
 
     def toggle_result(self) -> None:

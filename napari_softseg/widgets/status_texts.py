@@ -9,6 +9,8 @@ from napari_softseg.widgets.solve_job import SolveJob
 
 PRESS_SOLVE = "Something changed since the last solve: press Solve."
 
+STOPPED_EARLY = "Stopped before there was a result: press Solve, or paint on."
+
 
 def how_to_start(image: Image | None) -> str:
     """Return what to do before there are scribbles."""
@@ -48,7 +50,11 @@ def result_text(solution: Solution, job: SolveJob) -> str:
         f"E {_short(solution.energy)}",
     ]
     text = ", ".join(part for part in parts if part)
-    return text if solution.status is Status.CONVERGED else f"{text} ({solution.status.value})"
+    return (
+        text
+        if solution.status in (Status.CONVERGED, Status.COMPLETED)
+        else f"{text} ({solution.status.value})"
+    )
 
 
 def error_text(error: Exception) -> str:

@@ -260,6 +260,8 @@ ONE = np.where(bad()["scribbles"] == 2, 0, bad()["scribbles"])
         ({"mask": np.zeros((8, 9))}, "mask leaves no pixel"),
         ({"mask": np.ones((4, 4))}, "mask of size 8 x 9"),
         ({"classes": (2, 1)}, "ascending"),
+        ({"classes": (1, 2, 300)}, "from 0 to 255, but got"),
+        ({"image": np.full((8, 9), 1e300)}, "72 NaN or infinite"),
         ({"classes": (1, 3)}, "class 2, which is not among"),
     ],
 )

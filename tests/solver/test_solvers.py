@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import maxflow
@@ -96,6 +97,37 @@ def test_energy_never_rises(relaxation: str, cross_entropy: str, neighborhood: s
     scale = abs(energies[0])
     assert all(after <= before + 1e-8 * scale for before, after in itertools.pairwise(energies))
     assert energies[-1] < energies[0] - 0.1 * scale
+
+
+@pytest.mark.parametrize(("relaxation", "cross_entropy"), PAIRS)
+def test_energy_never_rises_in_float32_against_a_sharp_unary(relaxation: str, cross_entropy: str) -> None:
+    """Labels a hair from one-hot are where single precision fails first."""
+    p = problem(
+        24, 24, dtype=torch.float32, confidence=6.0, relaxation=relaxation, cross_entropy=cross_entropy
+    )
+    energies: list[float] = []
+    drain(
+        iter_majorize_minimize(p, max_sweeps=60, tolerance=0, start=p.start()),
+        lambda progress: energies.append(progress.energy or 0.0),
+    )
+    assert all(after <= before + 1e-5 * energies[0] for before, after in itertools.pairwise(energies))
+
+
+def test_threads_of_torch_are_left_as_they_were() -> None:
+    """Also with two solves at once and one that is never finished."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        p = problem(300, 300, dtype=torch.float32)
+        suspended = iter_majorize_minimize(p, max_sweeps=5, start=p.start())
+        next(suspended)
+        drain(iter_majorize_minimize(p, max_sweeps=2, start=p.start()))
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(torch.get_num_threads).result() == 3
+        assert torch.get_num_threads() == 3
+        suspended.close()
+    finally:
+        torch.set_num_threads(before)
 
 
 @settings(deadline=None, max_examples=20)
