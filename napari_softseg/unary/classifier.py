@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,15 +33,131 @@ and in colour jumps summed over planes of 0..100 (:mod:`napari_softseg.unary.smo
 VOTE_REACH, VOTE_CONTRAST = 80.0, 15.0
 """Averaging of the trees' votes, in the same units: far, and sharp at edges."""
 
+ALIGNMENT = 4
+"""Blocks of an image see the same grid as the whole when they start at multiples of this many pixels."""
+
 _TREES = 50
 _MAX_SAMPLES_PER_CLASS = 1000
 _HALVE_ABOVE = 300 * 300
 _CHUNK = 16_384
 
+Seeds = npt.NDArray[np.int64]
+
+
+def grid_step(height: int, width: int) -> int:
+    """Return 2 where an image is so large that every second pixel is classified, else 1.
+
+    A decision about the whole image: all of its blocks take the same step.
+    """
+    return 2 if height * width > _HALVE_ABOVE else 1
+
+
+class ImageFeatures:
+    """What the classifier sees of an image; depends on no stroke, so it serves until the image changes.
+
+    Parameters
+    ----------
+    image : (H, W, C) float32 array
+        Intensities in 0..255; three channels are taken as sRGB.
+    step : int
+        1, or 2 to classify every second pixel (:func:`grid_step` of the whole image).
+    """
+
+    def __init__(self, image: npt.NDArray[np.float32], step: int) -> None:
+        self.size: tuple[int, int] = image.shape[:2]
+        self.step = step
+        planes = color_planes(image)
+        self.planes = halve(planes) if step == 2 else planes
+        """(C, h, w) float32 colours on the grid."""
+        pooled = smooth_within_edges(self.planes, self.planes, reach=REGION_REACH, contrast=REGION_CONTRAST)
+        features = torch.cat([pixel_features(self.planes), rounded(pooled)])
+        self.columns: npt.NDArray[np.float32] = features.flatten(1).T.contiguous().numpy()
+        """(h * w, F): the features of every grid pixel."""
+
+
+@dataclass(frozen=True, slots=True)
+class StrokeClassifier:
+    """Trees fitted on strokes; :meth:`predict` takes any image, or block of an image, of the same kind."""
+
+    n_classes: int
+    present: npt.NDArray[np.int64]
+    """Class indices that have a stroke, ascending."""
+    trees: list[ExtraTreeClassifier]
+
+    @classmethod
+    def fit(cls, patches: Iterable[tuple[ImageFeatures, Seeds]], n_classes: int) -> StrokeClassifier:
+        """Return a classifier fitted on the strokes of one or more patches, read one at a time.
+
+        Parameters
+        ----------
+        patches : iterable of (ImageFeatures, (H, W) int64 array)
+            All of one grid step. The seeds are the class index 0..n_classes-1 on strokes, -1 elsewhere;
+            where patches overlap, seeds belong in one of them only. At least one stroke in all.
+        n_classes : int
+            K; a class without a stroke gets the floor only.
+        """
+        found: list[list[npt.NDArray[np.float32]]] = [[] for _ in range(n_classes)]
+        for features, seeds in patches:
+            for k in range(n_classes):
+                cells = _thinned(_stroke_cells(seeds == k, features.step))
+                found[k].append(features.columns[cells])
+        samples = [_thinned(np.concatenate(parts)) for parts in found]
+        counts = np.array([len(part) for part in samples])
+        present = np.flatnonzero(counts)
+        counts = counts[present]
+        rows, numbers = np.concatenate(samples), np.repeat(np.arange(present.size), counts)
+        balanced = np.repeat(rows.shape[0] / counts, counts)
+
+        def grown(number: int) -> ExtraTreeClassifier:
+            tree = ExtraTreeClassifier(max_features="sqrt", random_state=number)
+            return tree.fit(rows, numbers, sample_weight=balanced)
+
+        # Single trees in our own threads: scikit-learn's forest swaps the process's warning filters from
+        # its threads, and adds up votes in the order they arrive, so that the last bits would differ.
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            return cls(n_classes, present, list(pool.map(grown, range(_TREES))))
+
+    def predict(
+        self, features: ImageFeatures, *, stop: threading.Event | None = None
+    ) -> npt.NDArray[np.float32]:
+        """Return the (K, H, W) float32 class distribution of every pixel: positive, sums to 1 over K.
+
+        The same input gives exactly the same output; `stop` ends early with the uniform distribution.
+        """
+        stop = stop or threading.Event()
+        height, width = features.size
+        scores = self._votes(features, stop)
+        if stop.is_set():
+            return np.full((self.n_classes, height, width), 1 / self.n_classes, dtype=np.float32)
+        scores = smooth_within_edges(scores, features.planes, reach=VOTE_REACH, contrast=VOTE_CONTRAST)
+        if features.step == 2:
+            scores = enlarge(scores, [2 * n for n in scores.shape[1:]])[:, :height, :width]
+        sigma = (1 - FLOOR) * scores + FLOOR / self.n_classes
+        result: npt.NDArray[np.float32] = (sigma / sigma.sum(0)).numpy()
+        return result
+
+    def _votes(self, features: ImageFeatures, stop: threading.Event) -> Tensor:
+        """Return the (K, h, w) float32 mean of the trees' votes on the grid."""
+        columns = features.columns
+        votes = np.zeros((columns.shape[0], self.present.size), dtype=np.float32)
+
+        def add(start: int) -> None:
+            part = slice(start, start + _CHUNK)
+            for tree in self.trees:
+                if not stop.is_set():
+                    votes[part] += tree.predict_proba(columns[part], check_input=False)
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(add, range(0, columns.shape[0], _CHUNK)))
+        grid = features.planes.shape[1:]
+        scores = torch.zeros(self.n_classes, *grid)
+        scores[self.present] = torch.from_numpy(votes).T.reshape(-1, *grid) / _TREES
+        return scores
+
 
 def classify_strokes(
     image: npt.NDArray[np.float32],
-    seeds: npt.NDArray[np.int64],
+    seeds: Seeds,
     n_classes: int,
     *,
     stop: threading.Event | None = None,
@@ -61,72 +180,19 @@ def classify_strokes(
     (K, H, W) float32 array
         Positive, sums to 1 over K at every pixel. The same input gives exactly the same output.
     """
-    stop = stop or threading.Event()
-    planes = color_planes(image)
-    step = 2 if seeds.size > _HALVE_ABOVE else 1
-    if step == 2:
-        planes = halve(planes)
-    pooled = smooth_within_edges(planes, planes, reach=REGION_REACH, contrast=REGION_CONTRAST)
-    features = torch.cat([pixel_features(planes), rounded(pooled)])
-    cells, classes = _samples(seeds, step, n_classes)
-    scores = None if stop.is_set() else _tree_votes(features, cells, classes, n_classes, stop)
-    if scores is None:
+    if stop is not None and stop.is_set():
         return np.full((n_classes, *seeds.shape), 1 / n_classes, dtype=np.float32)
-    scores = smooth_within_edges(scores, planes, reach=VOTE_REACH, contrast=VOTE_CONTRAST)
-    if step == 2:
-        height, width = seeds.shape
-        scores = enlarge(scores, [2 * n for n in scores.shape[1:]])[:, :height, :width]
-    sigma = (1 - FLOOR) * scores + FLOOR / n_classes
-    result: npt.NDArray[np.float32] = (sigma / sigma.sum(0)).numpy()
-    return result
+    features = ImageFeatures(image, grid_step(*seeds.shape))
+    return StrokeClassifier.fit([(features, seeds)], n_classes).predict(features, stop=stop)
 
 
-def _samples(
-    seeds: npt.NDArray[np.int64], step: int, n_classes: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return flat grid indices and classes of the strokes, evenly thinned to the cap per class."""
-    grid_width = -(-seeds.shape[1] // step)
-    cells, classes = [], []
-    for k in range(n_classes):
-        rows, columns = np.nonzero(seeds == k)
-        found = np.unique((rows // step) * grid_width + columns // step)
-        kept = np.linspace(0, found.size - 1, min(found.size, _MAX_SAMPLES_PER_CLASS)).astype(np.int64)
-        cells.append(found[kept])
-        classes.append(np.full(kept.size, k, dtype=np.int64))
-    return np.concatenate(cells), np.concatenate(classes)
+def _stroke_cells(painted: npt.NDArray[np.bool_], step: int) -> npt.NDArray[np.int64]:
+    """Return the flat indices, ascending, of the grid pixels that a class's strokes touch."""
+    rows, columns = np.nonzero(painted)
+    return np.unique((rows // step) * -(-painted.shape[1] // step) + columns // step)
 
 
-def _tree_votes(
-    features: Tensor,
-    cells: npt.NDArray[np.int64],
-    classes: npt.NDArray[np.int64],
-    n_classes: int,
-    stop: threading.Event,
-) -> Tensor | None:
-    """Return (K, H, W) float32 votes of trees fitted on the cells, or None when stopped."""
-    columns = features.flatten(1).T.contiguous().numpy()
-    samples = columns[cells]
-    present, numbers, counts = np.unique(classes, return_inverse=True, return_counts=True)
-    balanced = classes.size / counts[numbers]
-    votes = np.zeros((columns.shape[0], present.size), dtype=np.float32)
-
-    def fit(number: int) -> ExtraTreeClassifier:
-        tree = ExtraTreeClassifier(max_features="sqrt", random_state=number)
-        return tree.fit(samples, numbers, sample_weight=balanced)
-
-    def predict(start: int) -> None:
-        part = slice(start, start + _CHUNK)
-        for tree in trees:
-            if not stop.is_set():
-                votes[part] += tree.predict_proba(columns[part], check_input=False)
-
-    # Single trees in our own threads: scikit-learn's forest swaps the process's warning filters from its
-    # threads, and adds up votes in the order they arrive, so that the last bits would differ between runs.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        trees = list(pool.map(fit, range(_TREES)))
-        list(pool.map(predict, range(0, columns.shape[0], _CHUNK)))
-    if stop.is_set():
-        return None
-    scores = torch.zeros(n_classes, *features.shape[1:])
-    scores[present] = torch.from_numpy(votes).T.reshape(-1, *features.shape[1:]) / _TREES
-    return scores
+def _thinned(found: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return the cap per class of the rows, evenly spaced."""
+    count = min(found.shape[0], _MAX_SAMPLES_PER_CLASS)
+    return found[np.linspace(0, found.shape[0] - 1, count).astype(np.int64)]

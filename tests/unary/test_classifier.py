@@ -17,7 +17,14 @@ from skimage.filters import gaussian, sobel
 from skimage.io import imread
 from skimage.segmentation import watershed
 
-from napari_softseg.unary.classifier import FLOOR, classify_strokes
+from napari_softseg.unary.classifier import (
+    ALIGNMENT,
+    FLOOR,
+    ImageFeatures,
+    StrokeClassifier,
+    classify_strokes,
+    grid_step,
+)
 
 Seeds = npt.NDArray[np.int64]
 Image = npt.NDArray[np.float32]
@@ -149,6 +156,31 @@ def iou(found: npt.NDArray[Any], truth: npt.NDArray[Any]) -> float:
 def test_finds_all_coins_from_strokes_on_two() -> None:
     image, seeds, truth = coins()
     assert iou(classify_strokes(image, seeds, 2)[1] > 0.5, truth) > 0.75
+
+
+def test_strokes_spread_over_patches_fit_the_same_classifier() -> None:
+    image, seeds, _ = coins()
+    features = ImageFeatures(image, grid_step(*seeds.shape))
+    upper, lower = seeds.copy(), seeds.copy()
+    upper[140:], lower[:140] = -1, -1
+    split = StrokeClassifier.fit([(features, upper), (features, lower)], 2)
+    assert np.array_equal(split.predict(features), classify_strokes(image, seeds, 2))
+
+
+def test_blocks_with_halo_answer_like_the_whole_image() -> None:
+    image, seeds, _ = coins()
+    height, width = seeds.shape
+    step, halo, cut = grid_step(height, width), 24 * ALIGNMENT, 48 * ALIGNMENT
+    parts = [slice(0, cut + halo), slice(cut - halo, width)]
+    patches = [ImageFeatures(image[:, part], step) for part in parts]
+    own = [seeds[:, part].copy() for part in parts]
+    own[0][:, cut:], own[1][:, :halo] = -1, -1
+    classifier = StrokeClassifier.fit(zip(patches, own, strict=True), 2)
+    left, right = (classifier.predict(patch)[1] for patch in patches)
+    joined = np.hstack([left[:, :cut], right[:, halo:]])
+    whole = classify_strokes(image, seeds, 2)[1]
+    assert np.abs(joined - whole).mean() < 0.02
+    assert ((joined > 0.5) == (whole > 0.5)).mean() > 0.98
 
 
 def test_a_few_wrong_stroke_pixels_change_little() -> None:
