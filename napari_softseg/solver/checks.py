@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -30,31 +30,49 @@ def checked_mask(mask: Any, shape: tuple[int, int]) -> npt.NDArray[np.bool_] | N
 def checked_image(image: Any, mask: Any = None) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_] | None]:
     """Return the image as an array (H, W) or (H, W, C) and its mask, or raise InputError."""
     image = np.asarray(image)
-    if image.ndim not in (2, 3):
-        raise InputError(
-            f"Expected an image of shape (H, W) or (H, W, C), but got {image.ndim} dimensions {image.shape}."
-        )
-    if image.dtype.kind not in "buif":
-        raise InputError(f"Expected an image of real numbers, but got dtype {image.dtype}.")
-    shape = image.shape[:2]
-    if min(shape) < 2:
-        raise InputError(f"Expected an image of at least 2 x 2 pixels, but got {_size(shape)}.")
-    if image.ndim == 3 and image.shape[2] < 1:
-        raise InputError(f"Expected an image with at least one channel, but got shape {image.shape}.")
-    mask = checked_mask(mask, shape)
-    if image.dtype.kind == "f":
-        # beyond float32 counts as infinite: the solver works in it
-        bad = ~(np.abs(image) <= np.finfo(np.float32).max)
-        bad = bad.any(axis=2) if bad.ndim == 3 else bad
-        if mask is not None:
-            bad &= mask
-        if bad.any():
-            row, column = np.argwhere(bad)[0]
-            raise InputError(
-                f"The image has {int(bad.sum())} NaN or infinite pixels, the first at row {row}, "
-                f"column {column}; replace them or leave them out with a mask."
-            )
+    check_image_form(image.shape, image.dtype)
+    mask = checked_mask(mask, image.shape[:2])
+    bad = not_finite(image, mask)
+    if bad is not None:
+        refuse_not_finite(int(bad.sum()), *np.argwhere(bad)[0])
     return image, mask
+
+
+def check_image_form(shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """Raise InputError if no image of this shape and dtype can be solved."""
+    if len(shape) not in (2, 3):
+        raise InputError(
+            f"Expected an image of shape (H, W) or (H, W, C), but got {len(shape)} dimensions {shape}."
+        )
+    if dtype.kind not in "buif":
+        raise InputError(f"Expected an image of real numbers, but got dtype {dtype}.")
+    if min(shape[:2]) < 2:
+        raise InputError(f"Expected an image of at least 2 x 2 pixels, but got {_size(shape[:2])}.")
+    if len(shape) == 3 and shape[2] < 1:
+        raise InputError(f"Expected an image with at least one channel, but got shape {shape}.")
+
+
+def not_finite(
+    image: npt.NDArray[Any], mask: npt.NDArray[np.bool_] | None = None
+) -> npt.NDArray[np.bool_] | None:
+    """Return where an image, or a part of one, is NaN or infinite inside the mask; None for nowhere."""
+    if image.dtype.kind != "f":
+        return None
+    # beyond float32 counts as infinite: the solver works in it
+    bad: npt.NDArray[np.bool_] = ~(np.abs(image) <= np.finfo(np.float32).max)
+    if bad.ndim == 3:
+        bad = np.any(bad, axis=2)
+    if mask is not None:
+        bad &= mask
+    return bad if bad.any() else None
+
+
+def refuse_not_finite(count: int, row: int, column: int) -> NoReturn:
+    """Raise InputError for pixels that are no numbers."""
+    raise InputError(
+        f"The image has {count} NaN or infinite pixels, the first at row {row}, "
+        f"column {column}; replace them or leave them out with a mask."
+    )
 
 
 def checked_seeds(
@@ -72,35 +90,54 @@ def checked_seeds(
         On a wrong size or dtype, class values out of range, or strokes of fewer than two classes.
     """
     scribbles = np.asarray(scribbles)
-    if scribbles.shape != shape:
+    check_scribbles_form(scribbles.shape, shape)
+    drawn, values = stroke_values(scribbles, unlabelled, mask)
+    listed = checked_classes(values, unlabelled, classes)
+    return class_seeds(scribbles, drawn, listed), listed
+
+
+def check_scribbles_form(shape: tuple[int, ...], image_shape: tuple[int, ...]) -> None:
+    """Raise InputError if scribbles of this shape do not fit the image's (H, W)."""
+    if shape != image_shape:
         raise InputError(
-            f"Image and scribbles differ in size: {_size(shape)} and {_size(scribbles.shape)}; "
+            f"Image and scribbles differ in size: {_size(image_shape)} and {_size(shape)}; "
             "scribbles need one value per image pixel."
         )
-    if scribbles.dtype.kind == "f" and np.array_equal(scribbles, np.rint(scribbles)):
-        scribbles = scribbles.astype(np.int64)
-    if scribbles.dtype.kind not in "bui":
+
+
+def stroke_values(
+    scribbles: npt.NDArray[Any], unlabelled: int, mask: npt.NDArray[np.bool_] | None = None
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[Any]]:
+    """Return where scribbles, or a part of them, have a stroke, and the values there, ascending."""
+    fractions = scribbles.dtype.kind == "f" and not np.array_equal(scribbles, np.rint(scribbles))
+    if scribbles.dtype.kind not in "buif" or fractions:
         raise InputError(f"Expected scribbles of whole numbers, but got dtype {scribbles.dtype}.")
-    drawn = scribbles != unlabelled
+    drawn: npt.NDArray[np.bool_] = scribbles != unlabelled
     if mask is not None:
         drawn &= mask
-    values = np.unique(scribbles[drawn])
+    return drawn, np.unique(scribbles[drawn])
+
+
+def checked_classes(
+    values: npt.NDArray[Any], unlabelled: int, classes: Sequence[int] | None = None
+) -> tuple[int, ...]:
+    """Return all class values, given those of the strokes, ascending, and perhaps a list of all."""
     if values.size == 0:
         raise InputError(
             f"Found no strokes: every pixel has the unlabelled value {unlabelled}; "
             "paint at least one stroke of two classes."
         )
     if values[-1] > MAX_CLASS_VALUE or values[0] < 0:
-        wrong = values[-1] if values[-1] > MAX_CLASS_VALUE else values[0]
+        wrong = int(values[-1] if values[-1] > MAX_CLASS_VALUE else values[0])
         raise InputError(
             f"Expected class values from 0 to {MAX_CLASS_VALUE}, but the scribbles hold {wrong}."
         )
     if values.size == 1:
         raise InputError(
-            f"Found strokes of one class only (value {values[0]}); "
+            f"Found strokes of one class only (value {int(values[0])}); "
             f"paint at least one stroke of a second class (unlabelled pixels have value {unlabelled})."
         )
-    listed = tuple(int(v) for v in values) if classes is None else tuple(int(v) for v in classes)
+    listed = tuple(int(v) for v in (values if classes is None else classes))
     if list(listed) != sorted(set(listed)) or len(listed) < 2:
         raise InputError(f"Expected at least two classes in ascending order, but got {listed}.")
     if listed[0] < 0 or listed[-1] > MAX_CLASS_VALUE:
@@ -108,10 +145,16 @@ def checked_seeds(
     missing = sorted({int(v) for v in values} - set(listed))
     if missing:
         raise InputError(f"The scribbles hold class {missing[0]}, which is not among the classes {listed}.")
-    seeds = np.full(shape, -1, dtype=np.int64)
-    for index, value in enumerate(listed):
-        seeds[drawn & (scribbles == value)] = index
-    return seeds, listed
+    return listed
+
+
+def class_seeds(
+    scribbles: npt.NDArray[Any], drawn: npt.NDArray[np.bool_], classes: tuple[int, ...]
+) -> npt.NDArray[np.int64]:
+    """Return -1 where nothing is drawn, else the index of the scribbles' value among `classes`."""
+    seeds = np.full(scribbles.shape, -1, dtype=np.int64)
+    seeds[drawn] = np.searchsorted(classes, scribbles[drawn])
+    return seeds
 
 
 def checked_unary(unary: Any, n_classes: int, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
