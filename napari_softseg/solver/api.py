@@ -148,11 +148,7 @@ def iter_solve(
     if isinstance(unary, str):
         options["unary"] = unary
     chosen = SolveOptions(**options)
-    if chosen.method == Method.CLOSED_FORM and chosen.relaxation != Relaxation.Q:
-        raise InputError(
-            f"Method closed-form solves relaxation q only, but got {chosen.relaxation}; "
-            "choose relaxation q, or method mm."
-        )
+    check_method(chosen)
     target = resolve_device(chosen.device)
     pixels, valid = checked_image(image, mask)
     seeds, values = checked_seeds(scribbles, pixels.shape[:2], chosen.unlabelled, classes, valid)
@@ -162,26 +158,10 @@ def iter_solve(
     yield SolveProgress("unary", 0, 1)
     sigma = _sigma(unary, chosen, pixels, intensity, seeds, values, stop)
     guess_cut_short = stop is not None and stop.is_set()
-    problem = Problem(
-        seeds=torch.from_numpy(seeds)[None].to(target),
-        edges=grid_edges(
-            torch.from_numpy(intensity).to(target).movedim(-1, 0)[None].contiguous(),
-            chosen.neighborhood,
-            chosen.bandwidth,
-            None if valid is None else torch.from_numpy(valid)[None].to(target),
-        ),
-        n_classes=len(values),
-        sigma=None if sigma is None else torch.from_numpy(sigma)[None].to(target),
-        valid=None if valid is None else torch.from_numpy(valid)[None].to(target),
-        relaxation=chosen.relaxation,
-        cross_entropy=chosen.cross_entropy,
-        eta=chosen.eta,
-        lambda_=chosen.lambda_,
-    )
-    minimum: Minimum = yield from _method(problem, chosen, stop)
+    problem = make_problem(intensity, seeds, len(values), sigma, valid, chosen, target)
+    minimum: Minimum = yield from minimise(problem, chosen, stop)
     closed = chosen.method == Method.CLOSED_FORM
-    # the solvers' floor adds up to a little over one
-    labels = minimum.labels / minimum.labels.sum(1, keepdim=True)
+    labels = minimum.distributions
     return Solution(
         probabilities=labels[0].cpu().numpy(),
         classes=values,
@@ -212,9 +192,47 @@ def _sigma(
     return checked_unary(unary(pixels, values), len(values), seeds.shape) if callable(unary) else unary
 
 
-def _method(
+def check_method(chosen: SolveOptions) -> None:
+    """Raise InputError if the method does not solve the relaxation."""
+    if chosen.method == Method.CLOSED_FORM and chosen.relaxation != Relaxation.Q:
+        raise InputError(
+            f"Method closed-form solves relaxation q only, but got {chosen.relaxation}; "
+            "choose relaxation q, or method mm."
+        )
+
+
+def make_problem(
+    intensity: npt.NDArray[np.float32],
+    seeds: npt.NDArray[np.int64],
+    n_classes: int,
+    sigma: npt.NDArray[np.float32] | None,
+    valid: npt.NDArray[np.bool_] | None,
+    chosen: SolveOptions,
+    target: torch.device,
+) -> Problem:
+    """Return the problem of one image (H, W, C), or of a block of one, on the device `target`."""
+    return Problem(
+        seeds=torch.from_numpy(seeds)[None].to(target),
+        edges=grid_edges(
+            torch.from_numpy(intensity).to(target).movedim(-1, 0)[None].contiguous(),
+            chosen.neighborhood,
+            chosen.bandwidth,
+            None if valid is None else torch.from_numpy(valid)[None].to(target),
+        ),
+        n_classes=n_classes,
+        sigma=None if sigma is None else torch.from_numpy(sigma)[None].to(target),
+        valid=None if valid is None else torch.from_numpy(valid)[None].to(target),
+        relaxation=chosen.relaxation,
+        cross_entropy=chosen.cross_entropy,
+        eta=chosen.eta,
+        lambda_=chosen.lambda_,
+    )
+
+
+def minimise(
     problem: Problem, chosen: SolveOptions, stop: threading.Event | None
 ) -> Generator[SolveProgress, None, Minimum]:
+    """Minimise the energy by the chosen method."""
     if chosen.method == Method.GD:
         return iter_gradient_descent(problem, steps=chosen.max_sweeps, stop=stop)
     if chosen.method == Method.CLOSED_FORM:

@@ -56,6 +56,11 @@ class Minimum:
     sweeps: int
     status: Status
 
+    @property
+    def distributions(self) -> Tensor:
+        """The labels (B, K, H, W) over their sum: the solvers' floor makes that a little more than one."""
+        return self.labels / self.labels.sum(CLASS_DIM, keepdim=True)
+
 
 def iter_majorize_minimize(
     problem: Problem,
@@ -161,7 +166,7 @@ def _workers(count: int) -> Iterator[ThreadPoolExecutor]:
 
 @dataclass(frozen=True, slots=True)
 class _Band:
-    """Some rows of the image, and the problem on these and one more on either side."""
+    """Some rows of the image, and the problem on these and those their edges reach on either side."""
 
     problem: Problem
     outer: slice
@@ -178,10 +183,11 @@ def _bands(problem: Problem) -> list[_Band]:
     own = height
     if problem.seeds.device.type == "cpu":
         own = max(4, _BAND // (batch * problem.n_classes * width) - 2)
+    reach = max(down for down, _ in problem.edges)
     bands = []
     for top in range(0, height, own):
         bottom = min(top + own, height)
-        outer = slice(max(top - 1, 0), min(bottom + 1, height))
+        outer = slice(max(top - reach, 0), min(bottom + reach, height))
         inner = slice(top - outer.start, bottom - outer.start)
         bands.append(_Band(problem.window(outer), outer, inner, slice(top, bottom)))
     return bands
