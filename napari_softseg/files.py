@@ -218,21 +218,57 @@ def _without_pixel_limit(path: Path) -> Iterator[Image.Image]:
 
 
 def _read_tiff(path: Path) -> _Pixels:
+    with _checked_tiff(path) as tif:
+        series, page = tif.series[0], tif.pages.first
+        return _Pixels(series.asarray(), series.axes, _palette(page), _has_alpha(page, series))
+
+
+def open_tiff(path: Path) -> tuple[Any, str] | None:
+    """Return a TIFF's first series, read only where it is sliced (its finest level), and its axis letters.
+
+    None if its pixels are no plain values (a palette, alpha): then only `read_image` reads it.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged.
+    """
+    import zarr
+
+    try:
+        with _checked_tiff(path) as tif:
+            series, page = tif.series[0], tif.pages.first
+            if _palette(page) is not None or _has_alpha(page, series):
+                return None
+            if series.dataoffset is not None:  # one run of bytes, which zarr would read whole
+                return tifffile.memmap(path, mode="r"), series.axes
+            return zarr.open_array(tifffile.imread(path, aszarr=True, level=0), mode="r"), series.axes
+    except (tifffile.TiffFileError, IndexError) as error:
+        raise InputError(f"{path} cannot be read: damaged, or no TIFF ({error}).") from None
+
+
+@contextmanager
+def _checked_tiff(path: Path) -> Iterator[tifffile.TiffFile]:
+    """Open a TIFF and raise InputError if pixels are missing."""
     size = path.stat().st_size
     with _tifffile_complaints() as complaints, tifffile.TiffFile(path) as tif:
-        series = tif.series[0]
-        for page in series.pages:
+        for page in tif.series[0].pages:
             # tifffile fills strips that lie past the end with zeros; a cut file is no image.
             segments = [] if page is None else zip(page.dataoffsets, page.databytecounts, strict=True)
             if complaints or max((start + n for start, n in segments), default=size + 1) > size:
                 raise InputError(f"{path} is cut short: pixels are missing; copy or save it again.")
-        page = tif.pages.first
-        colormap = page.colormap
-        palette = None
-        if colormap is not None and page.photometric == tifffile.PHOTOMETRIC.PALETTE:
-            palette = (colormap.T >> 8).astype(np.uint8)
-        alpha = any(extra in (1, 2) for extra in page.extrasamples) and series.axes.endswith("S")
-        return _Pixels(series.asarray(), series.axes, palette, alpha)
+        yield tif
+
+
+def _palette(page: Any) -> Array | None:
+    if page.colormap is None or page.photometric != tifffile.PHOTOMETRIC.PALETTE:
+        return None
+    palette: Array = (page.colormap.T >> 8).astype(np.uint8)
+    return palette
+
+
+def _has_alpha(page: Any, series: Any) -> bool:
+    return any(extra in (1, 2) for extra in page.extrasamples) and series.axes.endswith("S")
 
 
 class _Complaints(logging.Handler):
@@ -269,19 +305,38 @@ def _read_npy(path: Path) -> _Pixels:
 
 def _channels_last(array: Array, axes: str, path: Path) -> Array:
     """Return (H, W) or (H, W, C), or raise InputError for stacks."""
-    shape = tuple(n for n in array.shape)
-    if array.ndim == 2:
-        return array
-    if array.ndim == 3 and axes not in ("ZYX", "TYX"):
+    return np.moveaxis(array, 0, -1) if plane_axes(array.shape, axes, path) == "cyx" else array
+
+
+def plane_axes(shape: tuple[int, ...], axes: str, path: Path) -> str:
+    """Return ``yx``, ``yxc`` or ``cyx``: what the axes of one plane mean.
+
+    Parameters
+    ----------
+    shape
+        Shape of the stored array.
+    axes
+        tifffile's axis letters; empty where the file says nothing.
+    path
+        Named in the message.
+
+    Raises
+    ------
+    InputError
+        If the array is a stack of planes.
+    """
+    if len(shape) == 2:
+        return "yx"
+    if len(shape) == 3 and axes not in ("ZYX", "TYX"):
         if axes in ("CYX", "SYX"):
-            return np.moveaxis(array, 0, -1)
+            return "cyx"
         if axes in ("YXC", "YXS") or shape[2] <= 4 or shape[2] < min(shape[:2]):
-            return array
+            return "yxc"
         if shape[0] <= MAX_LEADING_CHANNELS and shape[0] < min(shape[1:]):
-            return np.moveaxis(array, 0, -1)
+            return "cyx"
     named = f" ({axes})" if axes else ""
     raise InputError(
-        f"Expected one plane, (H, W) or (H, W, C), in {path}, but its shape is {shape}{named}; "
+        f"Expected one plane, (H, W) or (H, W, C), in {path}, but its shape is {tuple(shape)}{named}; "
         "save one plane of it."
     )
 
