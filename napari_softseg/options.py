@@ -64,6 +64,7 @@ class Neighborhood(Choice):
 
     GRID4 = "grid4", "the 4 nearest pixels"
     GRID8 = "grid8", "the 8 nearest pixels, diagonals weighted by 1/sqrt(2)"
+    SN = "sn", "sparse non-local: the 4 nearest and 16 pixels up to 64 away, weighted by 1/distance"
 
 
 class Unary(Choice):

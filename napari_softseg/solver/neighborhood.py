@@ -1,4 +1,4 @@
-"""Grid neighbourhoods: which pixels are joined, and how strongly.
+"""Neighbourhoods of offsets: which pixels are joined, and how strongly.
 
 Every undirected edge is stored once, at the pixel it starts from. An edge map for the
 offset (dy, dx) is a full-size (B, H, W) tensor whose entry at i is the weight of the edge
@@ -8,6 +8,7 @@ from i to i + (dy, dx), zero where that leaves the image.
 from __future__ import annotations
 
 import math
+import random
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -17,22 +18,49 @@ from napari_softseg.options import Neighborhood
 Offset = tuple[int, int]
 Edges = dict[Offset, Tensor]
 
+
+def _canonical(offset: Offset) -> Offset:
+    """Return the one of +-offset under which an undirected edge is stored: down, or right within a row."""
+    return max(offset, (-offset[0], -offset[1]))
+
+
+def _long_offsets(count: int = 8, shortest: float = 2, longest: float = 64) -> tuple[Offset, ...]:
+    """Return offsets of random direction and log-uniform length in pixels, always the same ones."""
+    generator = random.Random(0)
+    offsets: dict[Offset, None] = {}
+    while len(offsets) < count:
+        length = shortest * (longest / shortest) ** generator.random()
+        angle = math.pi * generator.random()
+        offsets[_canonical((round(length * math.sin(angle)), round(length * math.cos(angle))))] = None
+    return tuple(offsets)
+
+
 OFFSETS: dict[Neighborhood, tuple[Offset, ...]] = {
     Neighborhood.GRID4: ((0, 1), (1, 0)),
     Neighborhood.GRID8: ((0, 1), (1, 0), (1, 1), (1, -1)),
+    Neighborhood.SN: ((0, 1), (1, 0), *_long_offsets()),
 }
+"""The pixels each pixel is joined to, every pair once.
+
+``sn`` follows the sparse non-local CRF of Veksler & Boykov (CVPR 2022): besides the nearest pixels a
+fixed number of far ones, so the edges stay linear in the pixels. Ours are drawn once for all pixels
+instead of anew for each, so that far edges are weight maps like the others and every solver, kernel
+and coarser copy takes them as they are.
+"""
 
 
 def edge_ends(offset: Offset, height: int, width: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
     """Return the index windows of all edges' starts and ends inside a height x width image."""
     dy, dx = offset
-    starts = (slice(0, height - dy), slice(max(0, -dx), width - max(0, dx)))
-    ends = (slice(dy, height), slice(max(0, dx), width - max(0, -dx)))
+    rows, columns = max(0, height - dy), max(0, width - abs(dx))
+    left = max(0, -dx)
+    starts = (slice(0, rows), slice(left, left + columns))
+    ends = (slice(dy, dy + rows), slice(left + dx, left + dx + columns))
     return starts, ends
 
 
 def grid_edges(image: Tensor, neighborhood: str, bandwidth: float, valid: Tensor | None = None) -> Edges:
-    """Return the colour-Gaussian edge weights of a grid.
+    """Return the colour-Gaussian edge weights of a neighbourhood of offsets.
 
     ``w_ij = exp(-3 |I_i - I_j|^2 / (2 C bandwidth^2)) / |offset|``: for C = 3 the paper's weight;
     the factor 3/C makes a grey image weigh like its RGB copy.
@@ -42,7 +70,7 @@ def grid_edges(image: Tensor, neighborhood: str, bandwidth: float, valid: Tensor
     image : (B, C, H, W) float tensor
         Intensities in 0..255.
     neighborhood : str
-        ``"grid4"``, or ``"grid8"`` with 1/sqrt(2) on the diagonals.
+        ``"grid4"``, ``"grid8"`` (1/sqrt(2) on the diagonals) or ``"sn"`` (1/distance on its far edges).
     bandwidth : float
         Standard deviation of the colour difference, in grey values.
     valid : (B, H, W) bool tensor, optional
@@ -98,12 +126,13 @@ def coarsen_edges(edges: Edges) -> Edges:
         padded = F.pad(weight, pad)
         for row in (0, 1):
             for column in (0, 1):
-                offset = ((row + dy) // 2, (column + dx) // 2)
-                if offset == (0, 0):
+                down, right = (row + dy) // 2, (column + dx) // 2
+                if (down, right) == (0, 0) or 2 * down >= height or 2 * abs(right) >= width:
                     continue
                 part = padded[..., row::2, column::2]
-                if offset == (0, -1):
+                if down == 0 and right < 0:
                     # the same undirected edge is stored at its left end
-                    offset, part = (0, 1), F.pad(part[..., 1:], (0, 1))
+                    part = F.pad(part, (0, -right))[..., -right:]
+                offset = _canonical((down, right))
                 coarse[offset] = coarse[offset] + part if offset in coarse else part.clone()
     return coarse

@@ -360,6 +360,21 @@ def test_images_of_a_batch_do_not_meet() -> None:
         torch.testing.assert_close(together[index : index + 1], labels, atol=1e-7, rtol=0)
 
 
+def test_far_edges_cross_the_bands_of_rows() -> None:
+    """A batch is cut into thinner bands than one image; neither shows in labels or energy."""
+    alone = problem(400, 60, neighborhood="sn")
+    copies = {offset: weight.expand(12, -1, -1) for offset, weight in alone.edges.items()}
+    assert alone.sigma is not None
+    batch = dataclasses.replace(
+        alone, seeds=alone.seeds.expand(12, -1, -1), edges=copies, sigma=alone.sigma.expand(12, -1, -1, -1)
+    )
+    run = iter_majorize_minimize(batch, max_sweeps=2, tolerance=0, start=batch.start())
+    assert next(run).energy == pytest.approx(batch.energy_terms(batch.start()).total, rel=1e-12)
+    together = drain(run).labels
+    expected = drain(iter_majorize_minimize(alone, max_sweeps=2, tolerance=0, start=alone.start())).labels
+    torch.testing.assert_close(together[5:6], expected, atol=1e-9, rtol=0)
+
+
 def test_coarse_start_carries_strokes_far() -> None:
     """Strokes only, a plain image of 128 x 128: single-pixel steps would not cross it in 20 sweeps."""
     seeds = torch.full((1, 128, 128), -1)
