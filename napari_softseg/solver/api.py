@@ -20,7 +20,7 @@ from napari_softseg.solver.intensity import to_intensity
 from napari_softseg.solver.majorize_minimize import Minimum, iter_majorize_minimize
 from napari_softseg.solver.neighborhood import grid_edges
 from napari_softseg.solver.problem import Problem
-from napari_softseg.solver.random_walker import iter_random_walker, quadratic_energy
+from napari_softseg.solver.random_walker import iter_random_walker
 from napari_softseg.solver.solution import Solution, SolveProgress, Status, drain
 
 UnaryModel = Callable[[npt.NDArray[Any], tuple[int, ...]], npt.NDArray[np.floating[Any]]]
@@ -160,12 +160,11 @@ def iter_solve(
     guess_cut_short = stop is not None and stop.is_set()
     problem = make_problem(intensity, seeds, len(values), sigma, valid, chosen, target)
     minimum: Minimum = yield from minimise(problem, chosen, stop)
-    closed = chosen.method == Method.CLOSED_FORM
     labels = minimum.distributions
     return Solution(
         probabilities=labels[0].cpu().numpy(),
         classes=values,
-        terms=quadratic_energy(problem, labels) if closed else problem.energy_terms(labels),
+        terms=minimum.terms,
         sweeps=minimum.sweeps,
         seconds=time.perf_counter() - began,
         device=str(minimum.labels.device),

@@ -31,7 +31,7 @@ def iter_gradient_descent(
     y = problem.constrain(logits.softmax(CLASS_DIM))
     for step in range(steps):
         if stop is not None and stop.is_set():
-            return Minimum(y, step, Status.STOPPED)
+            return Minimum(y, step, Status.STOPPED, problem.energy_terms(y))
         pairwise = problem.pairwise(y)
         yield SolveProgress(
             "solve",
@@ -41,7 +41,7 @@ def iter_gradient_descent(
         )
         logits = logits - LEARNING_RATE * logit_gradient(problem, y, pairwise)
         y = problem.constrain(logits.softmax(CLASS_DIM))
-    return Minimum(y, steps, Status.COMPLETED)
+    return Minimum(y, steps, Status.COMPLETED, problem.energy_terms(y))
 
 
 def logit_gradient(problem: Problem, y: Tensor, pairwise: Pairwise | None = None) -> Tensor:

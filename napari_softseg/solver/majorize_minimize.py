@@ -15,28 +15,18 @@ bounds are joint in both ends of an edge). Two things make few sweeps enough:
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from collections.abc import Generator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from napari_softseg.options import DEFAULTS, CrossEntropy, Relaxation
-from napari_softseg.solver.cross_entropy import CROSS_ENTROPIES, FLOOR
-from napari_softseg.solver.problem import Pairwise, Problem, refine
-from napari_softseg.solver.relaxations import CLASS_DIM, RELAXATIONS, Surrogate
-from napari_softseg.solver.simplex import minimise_on_simplex
-from napari_softseg.solver.solution import SolveProgress, Status, drain
-
-_PROXIMITY = 1e-6
-"""Weight of the old label in the new one: keeps pixels without any edge or unary defined."""
-
-_SETTING = threading.Lock()
-
-_BAND = 131_072
-"""Numbers in one band of rows that the CPU updates at a time."""
+from napari_softseg.options import DEFAULTS
+from napari_softseg.solver.cross_entropy import FLOOR
+from napari_softseg.solver.kernels import sweep_for
+from napari_softseg.solver.problem import Problem, refine
+from napari_softseg.solver.relaxations import CLASS_DIM
+from napari_softseg.solver.solution import EnergyTerms, SolveProgress, Status, drain
 
 _COARSEST = 24
 """Pyramid levels stop when a side is no longer than this."""
@@ -50,11 +40,13 @@ _COARSE_SWEEPS = 30
 
 @dataclass(frozen=True, slots=True)
 class Minimum:
-    """Labels (B, K, H, W), how many sweeps or steps they took, and how it ended."""
+    """Labels (B, K, H, W), how many sweeps or steps they took, how it ended, and their energy."""
 
     labels: Tensor
     sweeps: int
     status: Status
+    terms: EnergyTerms
+    """Of the whole batch."""
 
     @property
     def distributions(self) -> Tensor:
@@ -116,135 +108,31 @@ def _coarse_start(problem: Problem, depth: int, tolerance: float, stop: threadin
 def _sweeps(
     problem: Problem, start: Tensor, max_sweeps: int, tolerance: float, stop: threading.Event | None
 ) -> Generator[SolveProgress, None, Minimum]:
-    labels = point = problem.constrain(start.clamp_min(FLOOR))
-    bands = _bands(problem)
+    state = sweep_for(problem, problem.constrain(start.clamp_min(FLOOR)))
     still = tolerance * problem.free.sum((-2, -1))
     last: Tensor | None = None
-    age = torch.zeros(len(point), 1, 1, 1, dtype=point.dtype, device=point.device)
-    threads = min(torch.get_num_threads(), len(bands))
-    with _workers(threads) if threads > 1 else nullcontext() as pool:
-        for sweep in range(max_sweeps):
-            if stop is not None and stop.is_set():
-                return Minimum(labels, sweep, Status.STOPPED)
-            updated, energies, moved = _sweep(bands, point, pool)
-            if last is not None and bool((energies > last).any()):
-                worse = (energies > last).view(-1, 1, 1, 1)
-                point, age = torch.where(worse, labels, point), torch.where(worse, 0.0, age)
-                updated, energies, moved = _sweep(bands, point, pool)
-            yield SolveProgress("solve", sweep, max_sweeps, float(energies.sum()))
-            previous, labels, last = labels, updated, energies
-            if bool((moved <= still).all()):
-                return Minimum(labels, sweep + 1, Status.CONVERGED)
-            point = _extrapolated(labels, previous, age / (age + 3))
-            age = age + 1
-    return Minimum(labels, max_sweeps, Status.MAX_SWEEPS)
-
-
-@contextmanager
-def _workers(count: int) -> Iterator[ThreadPoolExecutor]:
-    """Give a pool of threads in each of which torch works alone.
-
-    Torch's own threads meet at a barrier after every operation, which costs more than it brings as
-    soon as anything else runs on the machine.
-    """
-    started = threading.Barrier(count + 1)
-
-    def work_alone() -> None:
-        torch.get_num_threads()  # takes the common setting once; after that the thread has its own
-        torch.set_num_threads(1)
-        started.wait()
-
-    with ThreadPoolExecutor(count, initializer=work_alone) as pool:
-        with _SETTING:  # it also changes what new threads start with: put that back at once
-            common = torch.get_num_threads()
-            for _ in range(count):
-                pool.submit(int)
-            started.wait()
-            torch.set_num_threads(common)
-        yield pool
-
-
-@dataclass(frozen=True, slots=True)
-class _Band:
-    """Some rows of the image, and the problem on these and those their edges reach on either side."""
-
-    problem: Problem
-    outer: slice
-    """Rows of the window in the image."""
-    inner: slice
-    """Own rows in the window."""
-    rows: slice
-    """Own rows in the image."""
-
-
-def _bands(problem: Problem) -> list[_Band]:
-    """Cut the image into bands whose temporaries stay in the cache (CPU), or take it whole."""
-    batch, height, width = problem.seeds.shape
-    own = height
-    if problem.seeds.device.type == "cpu":
-        own = max(4, _BAND // (batch * problem.n_classes * width) - 2)
-    reach = max(down for down, _ in problem.edges)
-    bands = []
-    for top in range(0, height, own):
-        bottom = min(top + own, height)
-        outer = slice(max(top - reach, 0), min(bottom + reach, height))
-        inner = slice(top - outer.start, bottom - outer.start)
-        bands.append(_Band(problem.window(outer), outer, inner, slice(top, bottom)))
-    return bands
-
-
-def _sweep(
-    bands: list[_Band], point: Tensor, pool: ThreadPoolExecutor | None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Update all pixels at once.
-
-    Returns the new labels (B, K, H, W), and per image (B,) the energy at `point` in float64 and the
-    label mass that moved, in pixels.
-    """
-    updated = torch.empty_like(point)
-
-    @torch.no_grad()
-    def update(band: _Band) -> tuple[Tensor, Tensor]:
-        problem, y = band.problem, point[..., band.outer, :]
-        pairwise = problem.pairwise(y, band.inner)
-        energy = problem.eta * problem.unary_energy(y, band.inner) + problem.lambda_ * pairwise.energy
-        new = problem.constrain(_minimiser(problem, y, pairwise))[..., band.inner, :]
-        updated[..., band.rows, :] = new
-        return energy, (new - y[..., band.inner, :]).abs().sum((-3, -2, -1))
-
-    energies, moved = zip(*(pool.map if pool else map)(update, bands), strict=True)
-    return updated, torch.stack(energies).sum(0), torch.stack(moved).sum(0) / 2
-
-
-def _minimiser(problem: Problem, y: Tensor, pairwise: Pairwise) -> Tensor:
-    """Return the labels (B, K, H, W) that minimise the majoriser at `y`."""
-    terms = RELAXATIONS[Relaxation.named(problem.relaxation)]
-    unary = CROSS_ENTROPIES[CrossEntropy.named(problem.cross_entropy)]
-    sigma = problem.sigma
-    pull = problem.lambda_ * pairwise.pull
-    stay = problem.lambda_ * pairwise.stay.unsqueeze(CLASS_DIM)
-    b = c = d = None
-    log_weight = torch.full_like(y, _PROXIMITY)
-    if terms.surrogate is Surrogate.QUADRATIC:
-        c, d = -(stay * y + pull), 2 * stay
-    else:
-        log_weight += pull
-    if terms.surrogate is Surrogate.LOG_QUADRATIC:
-        d = stay / (y * y).sum(CLASS_DIM, keepdim=True)
-    if terms.surrogate is Surrogate.LOG_BARRIER:
-        spread = stay * (1 - y).clamp_min(FLOOR) / 2
-        log_weight += spread
-        b = y * spread
-    if sigma is not None and unary.log_weight is not None:
-        log_weight += problem.eta * unary.log_weight(y, sigma)
-    if sigma is not None and unary.linear is not None:
-        linear = problem.eta * unary.linear(sigma)
-        c = linear if c is None else c + linear
-    # the energy's error is of second order in this, far below what a sweep gains
-    tolerance = 0.1 if y.dtype == torch.float32 else 1e-6
-    return minimise_on_simplex(y * log_weight, b, c, d, y, tolerance).clamp_min_(FLOOR)
-
-
-def _extrapolated(labels: Tensor, previous: Tensor, momentum: Tensor) -> Tensor:
-    point = torch.maximum(labels + momentum * (labels - previous), labels / 4)
-    return point / point.sum(CLASS_DIM, keepdim=True)
+    age = torch.zeros(len(start), dtype=torch.float64, device=start.device)
+    status, sweeps = Status.MAX_SWEEPS, max_sweeps
+    for sweep in range(max_sweeps):
+        if stop is not None and stop.is_set():
+            status, sweeps = Status.STOPPED, sweep
+            break
+        terms, moved = state.sweep(age / (age + 3))
+        energies = terms.sum(1)
+        if last is not None and bool((energies > last).any()):
+            worse = energies > last
+            age = torch.where(worse, 0.0, age)
+            state.restart(worse)
+            terms, moved = state.sweep(age / (age + 3))
+            energies = terms.sum(1)
+        yield SolveProgress("solve", sweep, max_sweeps, float(energies.sum()))
+        state.advance()
+        last, age = energies, age + 1
+        if bool((moved <= still).all()):
+            status, sweeps = Status.CONVERGED, sweep + 1
+            break
+    # the labels themselves, normalised, and their energy: one sweep more, whose result is not used
+    state.restart(torch.ones(len(start), dtype=torch.bool, device=start.device))
+    terms, _ = state.sweep(torch.zeros_like(age))
+    unary, pairwise = terms.sum(0).tolist()
+    return Minimum(state.point(), sweeps, status, EnergyTerms(unary, pairwise))

@@ -81,6 +81,11 @@ class Problem:
         """Floating type the labels are stored in."""
         return next(iter(self.edges.values())).dtype
 
+    @property
+    def reach(self) -> int:
+        """Rows between the two ends of the longest edge."""
+        return max(dy for dy, _ in self.edges)
+
     def to(self, device: torch.device, dtype: torch.dtype) -> Problem:
         """Return the same problem on another device and in another floating type."""
         return replace(

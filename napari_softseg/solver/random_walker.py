@@ -94,7 +94,8 @@ def iter_random_walker(
 def _minimum(problem: Problem, labels: npt.NDArray[np.float64], iterations: int, status: Status) -> Minimum:
     y = torch.from_numpy(labels)
     y = (y / y.sum(CLASS_DIM, keepdim=True)).to(problem.seeds.device, problem.dtype)
-    return Minimum(problem.constrain(y), iterations, status)
+    y = problem.constrain(y)
+    return Minimum(y, iterations, status, quadratic_energy(problem, y))
 
 
 def quadratic_energy(problem: Problem, y: Tensor) -> EnergyTerms:

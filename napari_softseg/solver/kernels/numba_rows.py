@@ -1,0 +1,531 @@
+"""The fused CPU sweep: every step on a stretch of one row, in the cache, compiled once for all P and H.
+
+It is the arithmetic of :mod:`napari_softseg.solver.kernels.torch_sweep` in float32. Innermost loops run
+over the pixels of a stretch and hold no branch, so that the compiler vectorises them; what differs
+between relaxations branches outside of them, per stretch.
+
+Labels lie row by row, in each row class by class (H, K, stride), in flat arrays with a margin at both
+ends: a neighbour is a constant distance away, and one that would leave the image has weight zero.
+(Planes (K, H, W) of a power-of-two width would all fall into the same few lines of the cache.)
+Indices are unsigned where loops run over them: Numba then leaves out its check for negative ones.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+STRETCH = 8192
+"""Numbers (classes x pixels) in one stretch of a row."""
+
+BL, Q, NQ, CCE, LQ, CD = range(6)
+"""Numbers of the relaxations, in the order of the enumeration Relaxation."""
+
+NO_UNARY, H_CE, H_RCE, H_CCE = range(-1, 3)
+"""Numbers of the cross-entropies, in the order of the enumeration CrossEntropy."""
+
+_FLOOR = np.float32(1e-6)
+_TINY = np.float32(1e-30)
+_PROXIMITY = np.float32(1e-6)
+_ZERO, _ONE, _TWO, _FOUR = np.float32(0), np.float32(1), np.float32(2), np.float32(4)
+_HALF, _QUARTER = np.float32(0.5), np.float32(0.25)
+_NEWTON_TOLERANCE = np.float32(0.1)
+_FINE_TOLERANCE = 1e-3
+_MAX_STEPS = 60
+
+# error_model: a check for division by zero in a loop would keep it from being vectorised
+_OPTIONS: dict[str, Any] = {
+    "nogil": True,
+    "cache": True,
+    "error_model": "numpy",
+    "fastmath": {"contract", "reassoc", "nsz", "arcp", "nnan", "ninf"},
+}
+
+
+@intrinsic
+def _bits(typingctx, x):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        return builder.bitcast(args[0], ir.IntType(32))
+
+    return types.int32(types.float32), codegen
+
+
+@intrinsic
+def _from_bits(typingctx, x):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        return builder.bitcast(args[0], ir.FloatType())
+
+    return types.float32(types.int32), codegen
+
+
+@njit(**_OPTIONS)
+def log(x):  # type: ignore[no-untyped-def]
+    """Natural logarithm of a positive normal float32 to about 1e-7 (Cephes' logf), without a branch."""
+    bits = _bits(x) - np.int32(0x3F3504F3)  # sqrt(1/2): the mantissa lands in [sqrt(1/2), sqrt(2))
+    exponent = np.float32(bits >> np.int32(23))
+    m = _from_bits((bits & np.int32(0x007FFFFF)) + np.int32(0x3F3504F3)) - _ONE
+    p = np.float32(7.0376836292e-2)
+    p = p * m + np.float32(-1.1514610310e-1)
+    p = p * m + np.float32(1.1676998740e-1)
+    p = p * m + np.float32(-1.2420140846e-1)
+    p = p * m + np.float32(1.4249322787e-1)
+    p = p * m + np.float32(-1.6668057665e-1)
+    p = p * m + np.float32(2.0000714765e-1)
+    p = p * m + np.float32(-2.4999993993e-1)
+    p = p * m + np.float32(3.3333331174e-1)
+    return exponent * np.float32(0.69314718056) + (m + m * m * (m * p - _HALF))
+
+
+@njit(**_OPTIONS)
+def _overlap(p, q, stride, n_classes, n, s):  # type: ignore[no-untyped-def]
+    """s = sum over the classes of p q; four classes at a time, to load and store s less often."""
+    for x in range(n):
+        s[x] = _ZERO
+    fours = n_classes // np.uint64(4)
+    for four in range(fours):
+        k0 = four * np.uint64(4) * stride
+        k1, k2, k3 = k0 + stride, k0 + stride + stride, k0 + stride + stride + stride
+        for x in range(n):
+            s[x] += (p[k0 + x] * q[k0 + x] + p[k1 + x] * q[k1 + x]) + (
+                p[k2 + x] * q[k2 + x] + p[k3 + x] * q[k3 + x]
+            )
+    for k in range(fours * np.uint64(4), n_classes):
+        k0 = k * stride
+        for x in range(n):
+            s[x] += p[k0 + x] * q[k0 + x]
+
+
+@njit(**_OPTIONS)
+def _edge(relaxation, w, s, u, v, n, g, stay):  # type: ignore[no-untyped-def]
+    """g = w times pull, stay += w times stay, as in the table of relaxations.py."""
+    if relaxation == BL:
+        for x in range(n):
+            g[x] = w[x]
+    elif relaxation == Q:
+        for x in range(n):
+            g[x] = w[x]
+            stay[x] += w[x]
+    elif relaxation == NQ:
+        for x in range(n):
+            pull = w[x] / np.sqrt((_ONE - u[x]) * (_ONE - v[x]))
+            g[x] = pull
+            stay[x] += pull * s[x]
+    elif relaxation == CCE:
+        for x in range(n):
+            g[x] = w[x] / max(s[x], _TINY)
+    elif relaxation == LQ:
+        for x in range(n):
+            pull = w[x] / max(s[x] + (u[x] + v[x]) * _HALF, _TINY)
+            g[x] = pull
+            stay[x] += pull
+    else:
+        for x in range(n):
+            g[x] = w[x] / max(s[x], _TINY)
+            stay[x] += w[x]
+
+
+@njit(**_OPTIONS)
+def _edge_energy(relaxation, w, s, u, v, n):  # type: ignore[no-untyped-def]
+    """Return the sum of w P over a stretch."""
+    total = _ZERO
+    if relaxation == BL:
+        for x in range(n):
+            total += w[x] * (_ONE - s[x])
+    elif relaxation == Q:
+        for x in range(n):
+            total += w[x] * (_ONE - (s[x] + (u[x] + v[x]) * _HALF))
+    elif relaxation == NQ:
+        for x in range(n):
+            total += w[x] * (_ONE - s[x] / np.sqrt((_ONE - u[x]) * (_ONE - v[x])))
+    elif relaxation == CCE:
+        for x in range(n):
+            total -= w[x] * log(max(s[x], _TINY))
+    elif relaxation == LQ:
+        for x in range(n):
+            total -= w[x] * log(max(s[x] + (u[x] + v[x]) * _HALF, _TINY))
+    else:
+        for x in range(n):
+            total -= _HALF * w[x] * log(max(s[x] * s[x] / ((_ONE - u[x]) * (_ONE - v[x])), _TINY))
+    return np.float64(total)
+
+
+@njit(**_OPTIONS)
+def _sum_pulls(g, point, where, n_edges, width, stride, n_classes, n, a):  # type: ignore[no-untyped-def]
+    """a = sum over the neighbours of g q; four neighbours at a time."""
+    for k in range(n_classes):
+        at = k * width
+        first = True
+        for four in range(0, n_edges, 4):
+            q0, q1 = point[where[four] :], point[where[four + 1] :]
+            q2, q3 = point[where[four + 2] :], point[where[four + 3] :]
+            g0, g1, g2, g3 = g[four], g[four + 1], g[four + 2], g[four + 3]
+            base = k * stride
+            if first:
+                for x in range(n):
+                    a[at + x] = (g0[x] * q0[base + x] + g1[x] * q1[base + x]) + (
+                        g2[x] * q2[base + x] + g3[x] * q3[base + x]
+                    )
+                first = False
+            else:
+                for x in range(n):
+                    a[at + x] += (g0[x] * q0[base + x] + g1[x] * q1[base + x]) + (
+                        g2[x] * q2[base + x] + g3[x] * q3[base + x]
+                    )
+
+
+@njit(**_OPTIONS)
+def _unary(  # type: ignore[no-untyped-def]
+    cross_entropy, y, sigma, free, eta, stride, n_classes, n, weight, energy
+):
+    """weight = eta / (y . sigma) for CCE, else eta or 0; return the sum of H over the free pixels."""
+    if cross_entropy == H_CCE:
+        _overlap(y, sigma, stride, n_classes, n, weight)
+        for x in range(n):
+            energy[x] = -log(max(weight[x], _TINY))
+            weight[x] = eta / max(weight[x], _TINY)
+    else:
+        value = eta if cross_entropy == H_RCE else _ZERO
+        for x in range(n):
+            energy[x] = _ZERO
+            weight[x] = value
+    if cross_entropy == H_RCE:
+        for k in range(n_classes):
+            base = k * stride
+            for x in range(n):
+                energy[x] -= sigma[base + x] * log(max(y[base + x], _FLOOR))
+    elif cross_entropy == H_CE:
+        for k in range(n_classes):
+            base = k * stride
+            for x in range(n):
+                energy[x] -= y[base + x] * log(max(sigma[base + x], _FLOOR))
+    total = _ZERO
+    for x in range(n):
+        total += free[x] * energy[x]
+    return np.float64(total)
+
+
+@njit(**_OPTIONS)
+def _log_weights(  # type: ignore[no-untyped-def]
+    cross_entropy, y, sigma, lambda_, weight, width, stride, n_classes, n, a, total
+):
+    """a = y (proximity + lambda pull) + the unary's weight of ln y; total = sum over the classes."""
+    for x in range(n):
+        total[x] = _ZERO
+    for k in range(n_classes):
+        base, at = k * stride, k * width
+        if cross_entropy == H_CCE:
+            for x in range(n):
+                value = y[base + x] * (_PROXIMITY + lambda_ * a[at + x] + weight[x] * sigma[base + x])
+                a[at + x] = value
+                total[x] += value
+        elif cross_entropy == H_RCE:
+            for x in range(n):
+                value = y[base + x] * (_PROXIMITY + lambda_ * a[at + x]) + weight[x] * sigma[base + x]
+                a[at + x] = value
+                total[x] += value
+        else:
+            for x in range(n):
+                value = y[base + x] * (_PROXIMITY + lambda_ * a[at + x])
+                a[at + x] = value
+                total[x] += value
+
+
+@njit(**_OPTIONS)
+def _normalise(a, total, width, n_classes, n, result):  # type: ignore[no-untyped-def]
+    """Minimise -sum a ln y."""
+    for x in range(n):
+        total[x] = _ONE / total[x]
+    for k in range(n_classes):
+        at = k * width
+        for x in range(n):
+            result[at + x] = max(a[at + x] * total[x], _FLOOR)
+
+
+@njit(**_OPTIONS)
+def _newton(  # type: ignore[no-untyped-def]
+    a, d, mu, width, n_classes, n, result, slope, excess, total, inverse
+):
+    """Minimise -sum a ln y + d/2 |y|^2 (see simplex.py); one division and one root per class and step."""
+    for x in range(n):
+        inverse[x] = _HALF / max(d[x], _TINY)
+    for _ in range(_MAX_STEPS):
+        for x in range(n):
+            excess[x] = -_ONE
+            total[x] = _ZERO
+        for k in range(n_classes):
+            at = k * width
+            for x in range(n):
+                root = np.sqrt(_FOUR * a[at + x] * d[x] + mu[x] * mu[x])
+                q = root + abs(mu[x])
+                top = _TWO * a[at + x] if mu[x] >= _ZERO else q * q * inverse[x]
+                falls = top / (q * root)
+                slope[at + x] = falls
+                result[at + x] = falls * root
+                excess[x] += falls * root
+                total[x] += falls
+        worst = _ZERO
+        for x in range(n):
+            worst = max(worst, abs(excess[x]))
+            total[x] = excess[x] / total[x]
+        if worst <= _NEWTON_TOLERANCE:
+            break
+        for x in range(n):
+            mu[x] += total[x]
+    for k in range(n_classes):
+        at = k * width
+        for x in range(n):
+            result[at + x] = max(result[at + x] - slope[at + x] * total[x], _FLOOR)
+
+
+@njit(**_OPTIONS)
+def _minimise_general(  # type: ignore[no-untyped-def]
+    relaxation, cross_entropy, eta, lambda_, a, stay, y, sigma, width, stride, n_classes, n, result
+):
+    """Minimise -sum a ln y - sum b ln(1-y) + c.y + d/2 |y|^2 in float64, bracketed (see simplex.py).
+
+    `a` holds the weights of ln y without LQ's barrier; for Q it holds the pull instead.
+    """
+    share = 1.0 / n_classes
+    aa, bb, cc = np.empty(n_classes), np.empty(n_classes), np.empty(n_classes)
+    for x in range(n):
+        still = np.float64(lambda_ * stay[x])
+        d = 2.0 * still if relaxation == Q else 0.0
+        smallest = np.inf
+        for k in range(n_classes):
+            at, base = k * width + x, k * stride + x
+            old = np.float64(y[base])
+            aa[k], bb[k], cc[k] = np.float64(a[at]), 0.0, 0.0
+            if relaxation == LQ:
+                spread = still * max(1.0 - old, 1e-6) / 2.0
+                aa[k] += old * spread
+                bb[k] = old * spread
+            if cross_entropy == H_CE:
+                cc[k] = -np.float64(eta) * np.log(max(np.float64(sigma[base]), 1e-6))
+            if relaxation == Q:
+                cc[k] -= still * old + np.float64(result[at])
+            smallest = min(smallest, cc[k])
+        if relaxation == CD or relaxation == NQ:
+            norm = 0.0
+            for k in range(n_classes):
+                norm += np.float64(y[k * stride + x]) ** 2
+            d = still / norm
+        low, high, mu, pole = np.inf, -np.inf, 0.0, -np.inf
+        for k in range(n_classes):
+            old = np.float64(y[k * stride + x])
+            cc[k] -= smallest
+            at_share = aa[k] / share - bb[k] / (1.0 - share) - cc[k] - d * share
+            low, high = min(low, at_share), max(high, at_share)
+            pole = max(pole, at_share - aa[k] * (1.0 / share - 1.0))
+            mu += aa[k] - bb[k] * old / max(1.0 - old, 1e-12) - cc[k] * old - d * old * old
+        if relaxation != LQ and d == 0.0:
+            low = max(low, pole)
+        mu = min(max(mu, low), high)
+        error, excess, falls = np.inf, 0.0, 1.0
+        for _ in range(_MAX_STEPS):
+            excess, falls = -1.0, 0.0
+            for k in range(n_classes):
+                value, slope = _label_at(mu, aa[k], bb[k], cc[k], d, relaxation == LQ)
+                excess += value
+                falls += slope
+            if abs(excess) <= _FINE_TOLERANCE:
+                break
+            if excess > 0:
+                low = mu
+            else:
+                high = mu
+            newton = mu + excess / falls
+            fast = low <= newton <= high and abs(excess) < error / 2
+            mu = newton if fast else (low + high) / 2
+            error = abs(excess)
+        for k in range(n_classes):
+            value, slope = _label_at(mu, aa[k], bb[k], cc[k], d, relaxation == LQ)
+            if abs(excess) <= _FINE_TOLERANCE:
+                value -= slope * excess / falls
+            else:
+                value /= 1.0 + excess
+            result[k * width + x] = np.float32(max(value, 1e-6))
+
+
+@njit(**_OPTIONS)
+def _label_at(mu, a, b, c, d, barrier):  # type: ignore[no-untyped-def]
+    linear = c + mu
+    if barrier:
+        half = linear + a + b
+        root = max(np.sqrt((linear - a + b) ** 2 + 4.0 * a * b), 1e-30)
+        y = 2.0 * a / (half + root) if half >= 0 else (half - root) / (2.0 * linear)
+        return y, y * (1.0 - y) / root
+    if d == 0.0:
+        y = a / linear
+        return y, y / linear
+    root = np.sqrt(linear * linear + 4.0 * a * d)
+    y = 2.0 * a / (linear + root) if linear >= 0 else (root - linear) / (2.0 * d)
+    return y, y / root
+
+
+@njit(**_OPTIONS)
+def _write(  # type: ignore[no-untyped-def]
+    y, new, old, free, momentum, width, stride, n_classes, n, labels, ahead, impurity, total
+):
+    """Write the new labels and the point extrapolated along (new - old); return the mass that moved."""
+    moved = _ZERO
+    for x in range(n):
+        total[x] = _ZERO
+    for k in range(n_classes):
+        base, at = k * stride, k * width
+        for x in range(n):
+            value = new[at + x] if free[x] != _ZERO else y[base + x]
+            moved += abs(value - y[base + x])
+            further = max(value + momentum * (value - old[base + x]), value * _QUARTER)
+            labels[base + x] = value
+            ahead[base + x] = further
+            total[x] += further
+    for x in range(n):
+        total[x] = _ONE / total[x]
+        impurity[x] = _ZERO
+    for k in range(n_classes):
+        base = k * stride
+        for x in range(n):
+            value = ahead[base + x] * total[x]
+            ahead[base + x] = value
+            impurity[x] += value - value * value
+    return np.float64(moved)
+
+
+@njit(**_OPTIONS)
+def sweep_rows(  # type: ignore[no-untyped-def]
+    relaxation,
+    cross_entropy,
+    eta,
+    lambda_,
+    momentum,
+    offsets,
+    weights,
+    free,
+    sigma,
+    point,
+    impurity,
+    labels,
+    new_labels,
+    new_point,
+    new_impurity,
+    shape,
+    margin,
+    top,
+    bottom,
+    report,
+):
+    """Update the rows top..bottom-1 of one image.
+
+    Parameters
+    ----------
+    relaxation, cross_entropy : int
+        P and H by their numbers.
+    eta, lambda_, momentum : float32
+    offsets : (O, 2) int64
+        (dy, dx) of every kind of edge.
+    weights : (O, M + H*stride + M) float32
+        Edge weights at the pixel the edge starts from; M is the margin.
+    free : (M + H*stride + M,) float32
+        1 where the label is a variable, else 0.
+    sigma, point, labels, new_labels, new_point : (M + H*K*stride + M,) float32
+        `labels` are those the last step led to; `point`, extrapolated from them, is where the majoriser
+        touches. `new_labels` and `new_point` are written.
+    impurity, new_impurity : like `free`
+        1 - |y|^2 of `point`, and of `new_point` (written).
+    shape : (3,) int64
+        H, K, stride.
+    margin, top, bottom : int
+    report : (3,) float64
+        Receives sum w P, sum H, and the sum of |new - point|.
+    """
+    height, n_classes, stride = shape[0], np.uint64(shape[1]), np.uint64(shape[2])
+    n_edges = (2 * offsets.shape[0] + 3) // 4 * 4
+    pieces = (shape[1] * shape[2] + STRETCH - 1) // STRETCH
+    step = min((shape[2] + 16 * pieces - 1) // (16 * pieces) * 16, shape[2])
+    width = np.uint64(step)
+    general = cross_entropy == H_CE or relaxation == Q or relaxation == LQ
+    s, stay = np.empty(step, np.float32), np.empty(step, np.float32)
+    total, weight = np.empty(step, np.float32), np.empty(step, np.float32)
+    excess, inverse = np.empty(step, np.float32), np.empty(step, np.float32)
+    g = np.zeros((n_edges, step), np.float32)
+    where = np.zeros(n_edges, np.int64)
+    a = np.empty(shape[1] * step, np.float32)
+    result = np.empty(shape[1] * step, np.float32)
+    slope = np.empty(shape[1] * step, np.float32)
+    pair_energy, unary_energy, moved = 0.0, 0.0, 0.0
+    for row in range(top, bottom):
+        for left in range(0, shape[2], step):
+            count = min(step, shape[2] - left)
+            n = np.uint64(count)
+            here = margin + row * shape[1] * shape[2] + left
+            pixel = margin + row * shape[2] + left
+            y, u = point[here:], impurity[pixel : pixel + count]
+            for x in range(n):
+                stay[x] = _ZERO
+            # every edge of these pixels, seen from both of its ends
+            for edge in range(2 * offsets.shape[0]):
+                o = edge // 2
+                sign = 1 - 2 * (edge % 2)
+                dy, dx = sign * offsets[o, 0], sign * offsets[o, 1]
+                where[edge] = here
+                if row + dy < 0 or row + dy >= height:
+                    for x in range(n):
+                        g[edge, x] = _ZERO
+                    continue
+                where[edge] = here + dy * shape[1] * shape[2] + dx
+                there = pixel + dy * shape[2] + dx
+                v = impurity[there : there + count]
+                start = pixel if sign == 1 else there
+                w = weights[o, start : start + count]
+                _overlap(y, point[where[edge] :], stride, n_classes, n, s)
+                _edge(relaxation, w, s, u, v, n, g[edge], stay)
+                if sign == 1:
+                    pair_energy += _edge_energy(relaxation, w, s, u, v, n)
+            for edge in range(2 * offsets.shape[0], n_edges):
+                where[edge] = here
+            is_free, guess = free[pixel : pixel + count], sigma[here:]
+            unary_energy += _unary(
+                cross_entropy, y, guess, is_free, eta, stride, n_classes, n, weight, excess
+            )
+            pull = result if relaxation == Q else a
+            _sum_pulls(g, point, where, n_edges, width, stride, n_classes, n, pull)
+            if relaxation == Q:
+                for x in range(np.uint64(shape[1] * step)):
+                    result[x] *= lambda_
+                    a[x] = _ZERO
+            _log_weights(
+                cross_entropy, y, guess, lambda_, weight, width, stride, n_classes, n, a, total
+            )
+            if general:
+                _minimise_general(
+                    relaxation, cross_entropy, eta, lambda_, a, stay, y, guess, width, stride, n_classes, n, result
+                )
+            elif relaxation == BL or relaxation == CCE:
+                _normalise(a, total, width, n_classes, n, result)
+            else:
+                for x in range(n):
+                    total[x] -= lambda_ * stay[x]  # mu at which the present labels would be optimal
+                    stay[x] *= lambda_ / (_ONE - u[x])
+                _newton(a, stay, total, width, n_classes, n, result, slope, excess, weight, inverse)
+            moved += _write(
+                y,
+                result,
+                labels[here:],
+                is_free,
+                momentum,
+                width,
+                stride,
+                n_classes,
+                n,
+                new_labels[here:],
+                new_point[here:],
+                new_impurity[pixel : pixel + count],
+                total,
+            )
+    report[0] = pair_energy
+    report[1] = unary_energy
+    report[2] = moved

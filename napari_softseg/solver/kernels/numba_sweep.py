@@ -1,0 +1,191 @@
+"""The fused CPU sweep: memory layout, threads, and when its compiled code is ready.
+
+Numba compiles :mod:`~napari_softseg.solver.kernels.numba_rows` once per machine, in about ten seconds,
+and keeps the code on disk. Whoever comes first compiles; who comes meanwhile does without.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from napari_softseg.options import CrossEntropy, Relaxation
+from napari_softseg.solver.problem import Problem
+
+_LOG = logging.getLogger(__name__)
+_LANES = 16
+"""Rows are padded to a multiple of this, an odd one, so that no two classes share cache lines."""
+
+_PER_THREAD = 40_000
+"""Fewest numbers (classes x pixels) worth a thread of their own."""
+
+_POOL = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="softseg-sweep")
+
+Floats = npt.NDArray[np.float32]
+
+
+class _Compiled:
+    """The compiled kernel: loaded once per process, by whichever thread needs it first."""
+
+    def __init__(self) -> None:
+        self._busy = threading.Lock()
+        self._tried = False
+        self.rows: Callable[..., None] | None = None
+
+    def ready(self) -> bool:
+        """Return whether the kernel can be called; False at once while another thread compiles it."""
+        if not self._tried and self._busy.acquire(blocking=False):
+            try:
+                if not self._tried:
+                    self.rows = _load()
+                    self._tried = True
+            finally:
+                self._busy.release()
+        return self.rows is not None
+
+
+def _load() -> Callable[..., None] | None:
+    try:
+        from napari_softseg.solver.kernels import numba_rows
+    except ImportError as error:
+        _LOG.warning("Solving with PyTorch alone, several times slower: Numba cannot be used (%s).", error)
+        return None
+    rows: Callable[..., None] = numba_rows.sweep_rows
+    try:
+        _compile(rows)
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with the code on disk
+        _LOG.warning("Compiling the solver again: its compiled code on disk is damaged (%s).", error)
+        for function in vars(numba_rows).values():
+            if hasattr(function, "_cache"):
+                function._cache.flush()
+        try:
+            _compile(rows)
+        except Exception as second:  # noqa: BLE001 - an LLVM that cannot, a disk that is full
+            _LOG.warning("Solving with PyTorch alone, several times slower: %s", second)
+            return None
+    return rows
+
+
+def _compile(rows: Callable[..., None]) -> None:
+    """Call the kernel on an image of one pixel, which compiles it or loads it from disk."""
+    many, one = np.full(64, 0.5, np.float32), np.float32(0)
+    shape, offsets = np.array([1, 2, 16]), np.array([[0, 1]])
+    rows(
+        5, -1, one, one, one, offsets, many[None], many, many, many, many, many,
+        many.copy(), many.copy(), many.copy(), shape, 16, 0, 1, np.zeros(3),
+    )  # fmt: skip
+
+
+_COMPILED = _Compiled()
+ready = _COMPILED.ready
+
+
+def fits(problem: Problem) -> bool:
+    """Return whether the kernel can take this problem."""
+    return problem.seeds.device.type == "cpu" and problem.dtype == torch.float32
+
+
+class NumbaSweep:
+    """See :class:`~napari_softseg.solver.kernels.Sweep`; labels lie as numba_rows.py describes."""
+
+    def __init__(self, problem: Problem, start: Tensor) -> None:
+        batch, self._height, self._width = problem.seeds.shape
+        classes = problem.n_classes
+        stride = (self._width + _LANES - 1) // _LANES * _LANES
+        stride += _LANES * (1 - stride // _LANES % 2)
+        reach = max(abs(dx) for _, dx in problem.edges)
+        self._margin = (reach + _LANES - 1) // _LANES * _LANES
+        self._shape = np.array([self._height, classes, stride])
+        self._problem = problem
+        self._offsets = np.array(list(problem.edges), dtype=np.int64)
+        flat = self._flat(batch, 1)
+        self._weights = np.stack([self._fill(flat(0), w[:, None]) for w in problem.edges.values()], 1)
+        self._free = self._fill(flat(0), problem.free[:, None].float())
+        self._impurity = [self._fill(flat(0), (start - start * start).sum(1, keepdim=True)), flat(0)]
+        flat = self._flat(batch, classes)
+        self._point = [self._fill(flat(1 / classes), start), flat(1 / classes)]
+        self._labels = [self._point[0].copy(), flat(1 / classes)]
+        self._sigma = self._point[0] if problem.sigma is None else self._fill(flat(1 / classes), problem.sigma)
+        work = self._height * stride * classes
+        self._threads = min(torch.get_num_threads(), 1 + work // _PER_THREAD)
+
+    def _flat(self, batch: int, classes: int) -> Callable[[float], Floats]:
+        size = 2 * self._margin + self._height * classes * int(self._shape[2])
+        return lambda value: np.full((batch, size), value, np.float32)
+
+    def _image(self, flat: Floats) -> Tensor:
+        """Return the (B, K, H, W) view of flat rows."""
+        margin, (_, _, stride) = self._margin, self._shape
+        rows = torch.from_numpy(flat)[:, margin : flat.shape[1] - margin]
+        return rows.view(len(flat), self._height, -1, int(stride))[..., : self._width].transpose(1, 2)
+
+    def _fill(self, flat: Floats, image: Tensor) -> Floats:
+        self._image(flat).copy_(image)
+        return flat
+
+    def sweep(self, momentum: Tensor) -> tuple[Tensor, Tensor]:
+        """Update all pixels at once, bands of rows on threads."""
+        problem, rows = self._problem, _COMPILED.rows
+        assert rows is not None, "made by sweep_for, when the kernel is there"
+        relaxation = list(Relaxation).index(Relaxation.named(problem.relaxation))
+        cross_entropy = list(CrossEntropy).index(CrossEntropy.named(problem.cross_entropy))
+        if problem.sigma is None:
+            cross_entropy = -1
+        bands = min(self._height, 4 * self._threads if self._threads > 1 else 1)
+        edges = np.linspace(0, self._height, bands + 1).astype(int)
+        tasks = [(b, i) for b in range(len(self._free)) for i in range(bands)]
+        report = np.zeros((len(self._free), bands, 3))
+        ahead = momentum.numpy().astype(np.float32)
+
+        def update(task: tuple[int, int]) -> None:
+            b, i = task
+            rows(
+                relaxation, cross_entropy, np.float32(problem.eta), np.float32(problem.lambda_), ahead[b],
+                self._offsets, self._weights[b], self._free[b], self._sigma[b], self._point[0][b],
+                self._impurity[0][b], self._labels[0][b], self._labels[1][b], self._point[1][b],
+                self._impurity[1][b], self._shape, self._margin, int(edges[i]), int(edges[i + 1]), report[b, i],
+            )  # fmt: skip
+
+        queue = iter(tasks)
+
+        def work() -> None:
+            for task in queue:
+                update(task)
+
+        helpers = [_POOL.submit(work) for _ in range(self._threads - 1)]
+        work()
+        for helper in helpers:
+            helper.result()
+        pairwise, unary, moved = torch.from_numpy(report.sum(1)).unbind(1)
+        return torch.stack([problem.eta * unary, problem.lambda_ * pairwise], 1), moved / 2
+
+    def advance(self) -> None:
+        """Swap the buffers."""
+        for buffers in (self._point, self._labels, self._impurity):
+            buffers.reverse()
+
+    def restart(self, worse: Tensor) -> None:
+        """Copy the labels over the point."""
+        for b in np.flatnonzero(worse.numpy()):
+            labels = self._image(self._labels[0][b : b + 1])
+            point = labels / labels.sum(1, keepdim=True)
+            self._fill(self._point[0][b : b + 1], point)
+            self._fill(self._impurity[0][b : b + 1], (point - point * point).sum(1, keepdim=True))
+
+    def labels(self) -> Tensor:
+        """Return the labels, (B, K, H, W)."""
+        return self._image(self._labels[0]).contiguous()
+
+    def point(self) -> Tensor:
+        """Return the point, (B, K, H, W)."""
+        return self._image(self._point[0]).contiguous()
+
+
