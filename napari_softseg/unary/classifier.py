@@ -37,7 +37,9 @@ ALIGNMENT = 4
 """Blocks of an image see the same grid as the whole when they start at multiples of this many pixels."""
 
 _TREES = 50
-_MAX_SAMPLES_PER_CLASS = 1000
+SAMPLES_PER_CLASS = 1000
+"""Most grid pixels of a class's strokes that the trees are fitted on, evenly spaced in reading order."""
+
 _HALVE_ABOVE = 300 * 300
 _CHUNK = 16_384
 
@@ -99,7 +101,7 @@ class StrokeClassifier:
         found: list[list[npt.NDArray[np.float32]]] = [[] for _ in range(n_classes)]
         for features, seeds in patches:
             for k in range(n_classes):
-                cells = _thinned(_stroke_cells(seeds == k, features.step))
+                cells = _thinned(stroke_cells(seeds == k, features.step))
                 found[k].append(features.columns[cells])
         samples = [_thinned(np.concatenate(parts)) for parts in found]
         counts = np.array([len(part) for part in samples])
@@ -186,7 +188,7 @@ def classify_strokes(
     return StrokeClassifier.fit([(features, seeds)], n_classes).predict(features, stop=stop)
 
 
-def _stroke_cells(painted: npt.NDArray[np.bool_], step: int) -> npt.NDArray[np.int64]:
+def stroke_cells(painted: npt.NDArray[np.bool_], step: int) -> npt.NDArray[np.int64]:
     """Return the flat indices, ascending, of the grid pixels that a class's strokes touch."""
     rows, columns = np.nonzero(painted)
     return np.unique((rows // step) * -(-painted.shape[1] // step) + columns // step)
@@ -194,5 +196,5 @@ def _stroke_cells(painted: npt.NDArray[np.bool_], step: int) -> npt.NDArray[np.i
 
 def _thinned(found: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return the cap per class of the rows, evenly spaced."""
-    count = min(found.shape[0], _MAX_SAMPLES_PER_CLASS)
+    count = min(found.shape[0], SAMPLES_PER_CLASS)
     return found[np.linspace(0, found.shape[0] - 1, count).astype(np.int64)]
