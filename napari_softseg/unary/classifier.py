@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -103,7 +103,11 @@ class StrokeClassifier:
             for k in range(n_classes):
                 cells = _thinned(stroke_cells(seeds == k, features.step))
                 found[k].append(features.columns[cells])
-        samples = [_thinned(np.concatenate(parts)) for parts in found]
+        return cls.from_samples([_thinned(np.concatenate(parts)) for parts in found])
+
+    @classmethod
+    def from_samples(cls, samples: Sequence[npt.NDArray[np.float32]]) -> StrokeClassifier:
+        """Return a classifier fitted on (n, F) feature rows, one array per class; not all are empty."""
         counts = np.array([len(part) for part in samples])
         present = np.flatnonzero(counts)
         counts = counts[present]
@@ -117,7 +121,7 @@ class StrokeClassifier:
         # Single trees in our own threads: scikit-learn's forest swaps the process's warning filters from
         # its threads, and adds up votes in the order they arrive, so that the last bits would differ.
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            return cls(n_classes, present, list(pool.map(grown, range(_TREES))))
+            return cls(len(samples), present, list(pool.map(grown, range(_TREES))))
 
     def predict(
         self, features: ImageFeatures, *, stop: threading.Event | None = None
