@@ -1,0 +1,5 @@
+"""Images larger than memory: :func:`~napari_softseg.blocks.api.solve_blocks`."""
+
+import lazy_loader as _lazy
+
+__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)
