@@ -65,6 +65,7 @@ class Neighborhood(Choice):
     GRID4 = "grid4", "the 4 nearest pixels"
     GRID8 = "grid8", "the 8 nearest pixels, diagonals weighted by 1/sqrt(2)"
     SN = "sn", "sparse non-local: the 4 nearest and 16 pixels up to 64 away, weighted by 1/distance"
+    DN = "dn", "dense: all pixels, weighted by colour and distance; relaxations bl and q only"
 
 
 class Unary(Choice):
@@ -123,6 +124,14 @@ class SolveOptions:
             "help": "edge sensitivity in grey values of 0..255: smaller keeps weaker edges",
             "minimum": 0.01,
             "maximum": 1000.0,
+        },
+    )
+    reach: float = field(
+        default=100.0,
+        metadata={
+            "help": "neighbours dn only: how far apart pixels still count as neighbours, in pixels",
+            "minimum": 1.0,
+            "maximum": 100_000.0,
         },
     )
     method: str = field(

@@ -12,8 +12,9 @@ import numpy.typing as npt
 import torch
 
 from napari_softseg.errors import InputError
-from napari_softseg.options import DEFAULTS, Method, Relaxation, SolveOptions, Unary
+from napari_softseg.options import DEFAULTS, Method, Neighborhood, Relaxation, SolveOptions, Unary
 from napari_softseg.solver.checks import checked_image, checked_seeds, checked_unary
+from napari_softseg.solver.dense import DENSE_RELAXATIONS, dense_edges
 from napari_softseg.solver.device import resolve_device
 from napari_softseg.solver.gradient_descent import iter_gradient_descent
 from napari_softseg.solver.intensity import to_intensity
@@ -38,6 +39,7 @@ def solve(
     eta: float = DEFAULTS.eta,
     lambda_: float = DEFAULTS.lambda_,
     bandwidth: float = DEFAULTS.bandwidth,
+    reach: float = DEFAULTS.reach,
     method: str = DEFAULTS.method,
     device: str = DEFAULTS.device,
     unlabelled: int = DEFAULTS.unlabelled,
@@ -67,11 +69,13 @@ def solve(
     cross_entropy : str
         H: ce, rce or cce. ``method="closed-form"`` has a quadratic unary instead.
     neighborhood : str
-        grid4 or grid8.
+        grid4, grid8, sn (sparse non-local) or dn (dense; relaxations bl and q, methods mm and gd).
     eta, lambda_ : float
         Weights of unary and smoothness, >= 0.
     bandwidth : float
         Edge sensitivity in grey values of 0..255.
+    reach : float
+        Neighborhood dn only: standard deviation, in pixels, of the distance between neighbours.
     method : str
         mm (default), gd (the paper's 200 steps) or closed-form (relaxation q only).
     device : str
@@ -116,6 +120,7 @@ def solve(
             eta=eta,
             lambda_=lambda_,
             bandwidth=bandwidth,
+            reach=reach,
             method=method,
             device=device,
             unlabelled=unlabelled,
@@ -192,7 +197,17 @@ def _sigma(
 
 
 def check_method(chosen: SolveOptions) -> None:
-    """Raise InputError if the method does not solve the relaxation."""
+    """Raise InputError if relaxation, neighbourhood and method do not go together."""
+    if chosen.neighborhood == Neighborhood.DN and chosen.relaxation not in DENSE_RELAXATIONS:
+        raise InputError(
+            f"Neighborhood dn needs relaxation bl or q, whose sums over all pairs of pixels are one filter, "
+            f"but got {chosen.relaxation}; choose relaxation q or bl, or neighborhood sn."
+        )
+    if chosen.neighborhood == Neighborhood.DN and chosen.method == Method.CLOSED_FORM:
+        raise InputError(
+            "Method closed-form needs a sparse system of equations, which neighborhood dn does not give; "
+            "choose method mm (the same minimum for relaxation q without a unary), or neighborhood sn."
+        )
     if chosen.method == Method.CLOSED_FORM and chosen.relaxation != Relaxation.Q:
         raise InputError(
             f"Method closed-form solves relaxation q only, but got {chosen.relaxation}; "
@@ -210,17 +225,16 @@ def make_problem(
     target: torch.device,
 ) -> Problem:
     """Return the problem of one image (H, W, C), or of a block of one, on the device `target`."""
+    channels = torch.from_numpy(intensity).to(target).movedim(-1, 0)[None].contiguous()
+    inside = None if valid is None else torch.from_numpy(valid)[None].to(target)
+    dense = chosen.neighborhood == Neighborhood.DN
     return Problem(
         seeds=torch.from_numpy(seeds)[None].to(target),
-        edges=grid_edges(
-            torch.from_numpy(intensity).to(target).movedim(-1, 0)[None].contiguous(),
-            chosen.neighborhood,
-            chosen.bandwidth,
-            None if valid is None else torch.from_numpy(valid)[None].to(target),
-        ),
+        edges={} if dense else grid_edges(channels, chosen.neighborhood, chosen.bandwidth, inside),
+        dense=dense_edges(channels, chosen.bandwidth, chosen.reach, inside) if dense else None,
         n_classes=n_classes,
         sigma=None if sigma is None else torch.from_numpy(sigma)[None].to(target),
-        valid=None if valid is None else torch.from_numpy(valid)[None].to(target),
+        valid=inside,
         relaxation=chosen.relaxation,
         cross_entropy=chosen.cross_entropy,
         eta=chosen.eta,

@@ -89,7 +89,9 @@ def iter_majorize_minimize(
     -----
     Derivation in docs/solver.md.
     """
-    if start is None:
+    if start is None and problem.dense is not None:
+        start = problem.start()  # every pixel sees all others: strokes reach far without coarser levels
+    elif start is None:
         depth = _DEPTH if problem.sigma is None else 1
         start = _coarse_start(problem, depth, tolerance, stop)
     return (yield from _sweeps(problem, start, max_sweeps, tolerance, stop))

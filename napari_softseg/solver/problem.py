@@ -16,6 +16,7 @@ from torch import Tensor
 
 from napari_softseg.options import DEFAULTS, CrossEntropy, Relaxation
 from napari_softseg.solver.cross_entropy import CROSS_ENTROPIES, FLOOR
+from napari_softseg.solver.dense import DenseEdges
 from napari_softseg.solver.neighborhood import Edges, coarsen_edges, drop_seed_edges, edge_ends
 from napari_softseg.solver.relaxations import CLASS_DIM, RELAXATIONS, impurity, wide_type
 from napari_softseg.solver.solution import EnergyTerms
@@ -55,6 +56,9 @@ class Problem:
         Names of P and H.
     eta, lambda_ : float
         Weights of the unary and the pairwise term, >= 0.
+    dense : DenseEdges or None
+        Edges between all pairs, from :func:`~napari_softseg.solver.dense.dense_edges`, besides those
+        in `edges` (which may then be empty); `relaxation` must be one of those it goes with.
     """
 
     seeds: Tensor
@@ -66,6 +70,7 @@ class Problem:
     cross_entropy: str = DEFAULTS.cross_entropy
     eta: float = DEFAULTS.eta
     lambda_: float = DEFAULTS.lambda_
+    dense: DenseEdges | None = None
 
     def __post_init__(self) -> None:
         seeds = self.seeds if self.valid is None else torch.where(self.valid, self.seeds, -1)
@@ -79,11 +84,15 @@ class Problem:
     @property
     def dtype(self) -> torch.dtype:
         """Floating type the labels are stored in."""
+        if self.dense is not None:
+            return self.dense.degree.dtype
         return next(iter(self.edges.values())).dtype
 
     @property
     def reach(self) -> int:
         """Rows between the two ends of the longest edge."""
+        if self.dense is not None:
+            return self.seeds.shape[-2]
         return max(dy for dy, _ in self.edges)
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Problem:
@@ -94,6 +103,7 @@ class Problem:
             edges={offset: weight.to(device, dtype) for offset, weight in self.edges.items()},
             sigma=None if self.sigma is None else self.sigma.to(device, dtype),
             valid=None if self.valid is None else self.valid.to(device),
+            dense=None if self.dense is None else self.dense.to(device, dtype),
         )
 
     @cached_property
@@ -141,7 +151,22 @@ class Problem:
                 stay[..., *starts] += h
                 stay[..., *ends] += h
             energy += (w * terms.value(s, up, uq))[..., rows, :].sum((-2, -1), dtype=energy.dtype)
+        if self.dense is not None:
+            relaxation = Relaxation.named(self.relaxation)
+            dense_pull = self.dense.pull(y)
+            pull += dense_pull
+            stay += self.dense.stay(relaxation)
+            halves = self.dense.energy(relaxation, y, dense_pull) - self._energy_among_seeds
+            energy += halves[..., rows, :].sum((-2, -1), dtype=energy.dtype)
         return Pairwise(pull, stay, energy)
+
+    @cached_property
+    def _energy_among_seeds(self) -> Tensor:
+        """(B, H, W): what dense edges between two seeds cost, half at either end."""
+        assert self.dense is not None
+        seeds = torch.where((self.seeds >= 0).unsqueeze(CLASS_DIM), self.fixed_labels, 0.0)
+        # at one-hot labels all relaxations agree
+        return self.dense.energy(Relaxation.BL, seeds, self.dense.pull(seeds))
 
     def unary_energy(self, y: Tensor, rows: slice = _ALL) -> Tensor:
         """Return (B,) float64: the sum of H over the free pixels in `rows`, not yet times eta."""
@@ -175,7 +200,7 @@ class Problem:
         )
 
     def coarsen(self) -> Problem:
-        """Return the problem on blocks of 2 x 2 pixels, a cheap start for this one.
+        """Return the problem on blocks of 2 x 2 pixels, a cheap start for this one (not with dense edges).
 
         Edges join by summing, sigma by averaging, strokes are kept (a block with strokes
         of two classes is left free), eta counts the four pixels of a block.

@@ -20,6 +20,7 @@ LABELS = {
     "eta": "trust in it, η",
     "cross_entropy": "cross-entropy",
     "neighborhood": "neighbours",
+    "reach": "their reach",
     "method": "method",
     "device": "device",
     "max_sweeps": "most sweeps",

@@ -90,7 +90,7 @@ ready = _COMPILED.ready
 
 def fits(problem: Problem) -> bool:
     """Return whether the kernel can take this problem."""
-    return problem.seeds.device.type == "cpu" and problem.dtype == torch.float32
+    return problem.seeds.device.type == "cpu" and problem.dtype == torch.float32 and problem.dense is None
 
 
 class NumbaSweep:
