@@ -40,8 +40,12 @@ _TREES = 50
 SAMPLES_PER_CLASS = 1000
 """Most grid pixels of a class's strokes that the trees are fitted on, evenly spaced in reading order."""
 
+_SAMPLES_PER_TREE = 250
+"""Of every class."""
 _HALVE_ABOVE = 300 * 300
 _CHUNK = 16_384
+_KEEP_UP_TO = 3 * 2048 * 2048
+"""Features are kept for images of at most so many values: about 40 bytes a pixel."""
 
 Seeds = npt.NDArray[np.int64]
 
@@ -108,15 +112,20 @@ class StrokeClassifier:
     @classmethod
     def from_samples(cls, samples: Sequence[npt.NDArray[np.float32]]) -> StrokeClassifier:
         """Return a classifier fitted on (n, F) feature rows, one array per class; not all are empty."""
-        counts = np.array([len(part) for part in samples])
-        present = np.flatnonzero(counts)
-        counts = counts[present]
-        rows, numbers = np.concatenate(samples), np.repeat(np.arange(present.size), counts)
-        balanced = np.repeat(rows.shape[0] / counts, counts)
+        present = np.array([k for k, part in enumerate(samples) if len(part)])
 
         def grown(number: int) -> ExtraTreeClassifier:
+            # each tree sees every n-th sample: as good a vote from many small trees as from large ones
+            steps = [-(-len(samples[k]) // _SAMPLES_PER_TREE) for k in present]
+            parts = [samples[k][number % step :: step] for k, step in zip(present, steps, strict=True)]
+            counts = [len(part) for part in parts]
             tree = ExtraTreeClassifier(max_features="sqrt", random_state=number)
-            return tree.fit(rows, numbers, sample_weight=balanced)
+            return tree.fit(
+                np.concatenate(parts),
+                np.repeat(np.arange(present.size), counts),
+                sample_weight=np.repeat(sum(counts) / np.array(counts), counts),
+                check_input=False,
+            )
 
         # Single trees in our own threads: scikit-learn's forest swaps the process's warning filters from
         # its threads, and adds up votes in the order they arrive, so that the last bits would differ.
@@ -188,8 +197,22 @@ def classify_strokes(
     """
     if stop is not None and stop.is_set():
         return np.full((n_classes, *seeds.shape), 1 / n_classes, dtype=np.float32)
-    features = ImageFeatures(image, grid_step(*seeds.shape))
+    features = _features_of(image)
     return StrokeClassifier.fit([(features, seeds)], n_classes).predict(features, stop=stop)
+
+
+_last: list[tuple[npt.NDArray[np.float32], ImageFeatures]] = []
+
+
+def _features_of(image: npt.NDArray[np.float32]) -> ImageFeatures:
+    """Return the image's features; those of the last image are kept, for its next stroke."""
+    for known, features in _last:
+        if np.array_equal(known, image):
+            return features
+    features = ImageFeatures(image, grid_step(*image.shape[:2]))
+    if image.size <= _KEEP_UP_TO:
+        _last[:] = [(image.copy(), features)]
+    return features
 
 
 def stroke_cells(painted: npt.NDArray[np.bool_], step: int) -> npt.NDArray[np.int64]:

@@ -99,6 +99,16 @@ def test_same_input_same_bits(side: int) -> None:
     assert np.array_equal(seeds, strokes)
 
 
+def test_an_image_changed_in_place_is_seen_anew() -> None:
+    image, seeds = textures()
+    first = classify_strokes(image, seeds, 3)
+    changed = image[:, ::-1].copy()
+    image[:] = changed
+    again = classify_strokes(image, seeds, 3)
+    assert not np.array_equal(again, first)
+    assert np.array_equal(again, classify_strokes(changed, seeds, 3))
+
+
 @pytest.mark.parametrize("order", [(1, 0, 2), (2, 0, 1)])
 def test_numbering_of_the_classes_does_not_matter(order: tuple[int, ...]) -> None:
     image, seeds = textures()
