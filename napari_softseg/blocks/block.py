@@ -89,7 +89,7 @@ class BlockJob:
         del intensity, sigma
         minimum = drain(minimise(problem, self.options, stop))
         stopped = stop is not None and stop.is_set()
-        y: npt.NDArray[np.float32] = minimum.distributions[0, :, *inner].float().cpu().numpy()
+        y: npt.NDArray[np.float32] = minimum.labels[0, :, *inner].float().cpu().numpy()
         return y, Status.STOPPED if stopped else minimum.status
 
     def _sigma(

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from napari_softseg.errors import InputError
 from napari_softseg.unary.classifier import ALIGNMENT
 
-DEFAULT_HALO = 256
+DEFAULT_HALO = 128
 DEFAULT_MEMORY = "4 GB"
 
 PROGRAM = 700_000_000

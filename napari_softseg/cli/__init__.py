@@ -52,8 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(str(error))
     except OSError as error:
         return _fail(f"{error.filename or 'input or output'}: {error.strerror or error}")
-    except KeyboardInterrupt:
-        print(f"{PROGRAM}: interrupted; nothing was written.", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(f"{PROGRAM}: interrupted; {str(interrupt) or 'nothing was written.'}", file=sys.stderr)
         return INTERRUPTED
     return code
 

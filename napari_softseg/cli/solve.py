@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
-import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_softseg.cli.block_run import add_block_flags, run_blocks, wants_blocks
 from napari_softseg.cli.class_names import named_classes
 from napari_softseg.cli.option_flags import add_option_flags, chosen_options, is_unary_name
 from napari_softseg.cli.result_files import ResultFiles, write_results
+from napari_softseg.cli.running import interrupt_sets, progress_bar
 
 if TYPE_CHECKING:
-    from napari_softseg.solver.solution import Solution, SolveProgress
+    from napari_softseg.solver.solution import Solution
 
 DESCRIPTION = """Solve soft pseudo-labels for one image from scribbles.
 
@@ -35,10 +33,12 @@ def add_command(commands: Any) -> None:
         formatter_class=argparse.RawTextHelpFormatter,
     )
     parser.add_argument(
-        "image", metavar="IMAGE", help="PNG, JPEG, WebP, BMP, TIFF or .npy, any dtype and channels"
+        "image",
+        metavar="IMAGE",
+        help="PNG, JPEG, WebP, BMP, TIFF, .npy, zarr or OME-Zarr, any dtype and channels",
     )
     parser.add_argument(
-        "scribbles", metavar="SCRIBBLES", help="class value per pixel: palette or grey PNG, TIFF or .npy"
+        "scribbles", metavar="SCRIBBLES", help="class value per pixel: palette or grey PNG, TIFF, .npy, zarr"
     )
     parser.add_argument(
         "-o", "--output", metavar="OUT", required=True, help="start of the output files' names"
@@ -57,11 +57,15 @@ def add_command(commands: Any) -> None:
         help="progress bar on stderr (default: if that is a terminal)",
     )
     add_option_flags(parser)
+    add_block_flags(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Read, solve, write; see `napari_softseg.cli.main` for errors and exit codes."""
+    if wants_blocks(arguments):
+        return run_blocks(arguments)
+
     from napari_softseg.files import read_image, read_scribbles, read_unary
 
     options = chosen_options(arguments)
@@ -81,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
     steps = iter_solve(
         image, scribbles, mask=mask, stop=(stop := threading.Event()), **{**options, "unary": unary}
     )
-    with _interrupt_sets(stop), _bar(arguments.progress) as show:
+    with interrupt_sets(stop), progress_bar(arguments.progress, "sweep") as show:
         show(next(steps))  # checks all input
         drawn = scribbles != options["unlabelled"]
         values = sorted({int(value) for value in scribbles[drawn if mask is None else drawn & mask]})
@@ -94,48 +98,6 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         print(_summary(arguments.image, solution, names, files))
     return 0
-
-
-@contextmanager
-def _interrupt_sets(stop: threading.Event) -> Iterator[None]:
-    """Let Ctrl-C set `stop`, so that the solve ends between two sweeps; a second one ends at once."""
-
-    def on_interrupt(_signal: int, _frame: Any) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread gets signals
-        return
-    before = signal.signal(signal.SIGINT, on_interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-@contextmanager
-def _bar(wanted: bool | None) -> Iterator[Any]:
-    """Yield a function that shows a SolveProgress."""
-    from tqdm import tqdm
-
-    shown = sys.stderr.isatty() if wanted is None else wanted
-    with tqdm(file=sys.stderr, disable=not shown, leave=False, unit="sweep") as bar:
-        stages: list[str] = []
-
-        def show(progress: SolveProgress) -> None:
-            if not shown:
-                return
-            if progress.stage not in stages:
-                stages.append(progress.stage)
-                bar.set_description({"unary": "first guess"}.get(progress.stage, "solving"), refresh=False)
-                bar.reset(progress.max_steps)
-            if progress.energy is not None:
-                bar.set_postfix_str(f"energy {progress.energy:.6g}", refresh=False)
-            bar.update(progress.step - bar.n)
-
-        yield show
 
 
 def _report(

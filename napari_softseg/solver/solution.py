@@ -40,7 +40,7 @@ class SolveProgress:
     """One report of a running solve."""
 
     stage: str
-    """``"unary"`` or ``"solve"``."""
+    """``"unary"`` or ``"solve"``; before these, for an image solved by blocks, ``"survey"``."""
     step: int
     """Sweeps done so far in this stage."""
     max_steps: int

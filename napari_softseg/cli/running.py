@@ -1,0 +1,65 @@
+"""What every solve on the command line shares: Ctrl-C and the progress bar."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from napari_softseg.solver.solution import SolveProgress
+
+_STAGES = {"survey": "looking", "unary": "first guess", "solve": "solving"}
+
+
+@contextmanager
+def interrupt_sets(stop: threading.Event) -> Iterator[None]:
+    """Let Ctrl-C set `stop`, so that the solve ends between two sweeps; a second one ends at once."""
+
+    def on_interrupt(_signal: int, _frame: Any) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread gets signals
+        return
+    before = signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def progress_bar(wanted: bool | None, unit: str) -> Iterator[Callable[[SolveProgress], None]]:
+    """Yield a function that shows a SolveProgress on stderr.
+
+    Parameters
+    ----------
+    wanted
+        None shows it where stderr is a terminal.
+    unit
+        What a step of the solve is called.
+    """
+    from tqdm import tqdm
+
+    shown = sys.stderr.isatty() if wanted is None else wanted
+    with tqdm(file=sys.stderr, disable=not shown, leave=False, unit=unit) as bar:
+        stages: list[str] = []
+
+        def show(progress: SolveProgress) -> None:
+            if not shown:
+                return
+            if progress.stage not in stages:
+                stages.append(progress.stage)
+                bar.set_description(_STAGES[progress.stage], refresh=False)
+                bar.reset(progress.max_steps)
+            if progress.energy is not None:
+                bar.set_postfix_str(f"energy {progress.energy:.6g}", refresh=False)
+            bar.update(progress.step - bar.n)
+
+        yield show
