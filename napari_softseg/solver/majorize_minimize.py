@@ -99,12 +99,12 @@ def iter_majorize_minimize(
 
 def _coarse_start(problem: Problem, depth: int, tolerance: float, stop: threading.Event | None) -> Tensor:
     height, width = problem.seeds.shape[-2:]
-    if depth == 0 or min(height, width) <= _COARSEST or (stop is not None and stop.is_set()):
+    if depth == 0 or min(height // problem.depth, width) <= _COARSEST or (stop is not None and stop.is_set()):
         return problem.start()
     coarse = problem.coarsen()
     start = _coarse_start(coarse, depth - 1, tolerance, stop)
     labels = drain(_sweeps(coarse, start, _COARSE_SWEEPS, tolerance, stop)).labels
-    return problem.constrain(refine(labels, height, width))
+    return problem.constrain(refine(labels, height, width, problem.depth))
 
 
 def _sweeps(

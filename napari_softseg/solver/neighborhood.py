@@ -85,13 +85,21 @@ def grid_edges(image: Tensor, neighborhood: str, bandwidth: float, valid: Tensor
     -----
     Zhang & Boykov 2025, section 4; Boykov & Jolly 2001.
     """
+    offsets = OFFSETS[Neighborhood.named(neighborhood)]
+    return offset_edges(image, {offset: math.hypot(*offset) for offset in offsets}, bandwidth, valid)
+
+
+def offset_edges(
+    image: Tensor, distances: dict[Offset, float], bandwidth: float, valid: Tensor | None = None
+) -> Edges:
+    """Return the weights :func:`grid_edges` describes for any offsets and the distances they stand for."""
     _, channels, height, width = image.shape
     scale = -3.0 / (2.0 * channels * bandwidth * bandwidth)
     edges: Edges = {}
-    for offset in OFFSETS[Neighborhood.named(neighborhood)]:
+    for offset, distance in distances.items():
         starts, ends = edge_ends(offset, height, width)
         difference = image[..., *starts] - image[..., *ends]
-        weight = (difference.square().sum(1) * scale).exp() / math.hypot(*offset)
+        weight = (difference.square().sum(1) * scale).exp() / distance
         if valid is not None:
             weight = weight * (valid[..., *starts] & valid[..., *ends])
         edges[offset] = image.new_zeros(image.shape[0], height, width)

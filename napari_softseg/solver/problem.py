@@ -8,7 +8,7 @@ means; every undirected edge once; edges between two seeds are left out, they ca
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, reduce
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +20,7 @@ from napari_softseg.solver.dense import DenseEdges
 from napari_softseg.solver.neighborhood import Edges, coarsen_edges, drop_seed_edges, edge_ends
 from napari_softseg.solver.relaxations import CLASS_DIM, RELAXATIONS, impurity, wide_type
 from napari_softseg.solver.solution import EnergyTerms
+from napari_softseg.solver.volume import coarsen_volume_edges, planes
 
 _ALL = slice(None)
 
@@ -59,6 +60,8 @@ class Problem:
     dense : DenseEdges or None
         Edges between all pairs, from :func:`~napari_softseg.solver.dense.dense_edges`, besides those
         in `edges` (which may then be empty); `relaxation` must be one of those it goes with.
+    depth : int
+        D where the H rows are those of D planes of a volume (:mod:`~napari_softseg.solver.volume`).
     """
 
     seeds: Tensor
@@ -71,6 +74,7 @@ class Problem:
     eta: float = DEFAULTS.eta
     lambda_: float = DEFAULTS.lambda_
     dense: DenseEdges | None = None
+    depth: int = 1
 
     def __post_init__(self) -> None:
         seeds = self.seeds if self.valid is None else torch.where(self.valid, self.seeds, -1)
@@ -115,13 +119,20 @@ class Problem:
     @cached_property
     def fixed_labels(self) -> Tensor:
         """(B, K, H, W): one-hot on the seeds, uniform elsewhere."""
-        one_hot = F.one_hot(self.seeds.clamp_min(0), self.n_classes).movedim(-1, CLASS_DIM)
-        uniform = torch.full_like(one_hot, 1 / self.n_classes, dtype=self.dtype)
-        return torch.where((self.seeds >= 0).unsqueeze(CLASS_DIM), one_hot.to(self.dtype), uniform)
+        shape = (len(self.seeds), self.n_classes, *self.seeds.shape[1:])
+        return self.constrain(
+            torch.full(shape, 1 / self.n_classes, dtype=self.dtype, device=self.seeds.device)
+        )
 
     def constrain(self, y: Tensor) -> Tensor:
-        """Return `y` (B, K, H, W) with the labels of seeds and padding put right."""
-        return torch.where(self.free.unsqueeze(CLASS_DIM), y, self.fixed_labels)
+        """Return a copy of `y` (B, K, H, W) with the labels of seeds and padding put right."""
+        batch, rows, columns = torch.nonzero(~self.free, as_tuple=True)
+        classes = self.seeds[batch, rows, columns]
+        labels = F.one_hot(classes.clamp_min(0), self.n_classes).to(y)
+        labels[classes < 0] = 1 / self.n_classes
+        constrained = y.clone()
+        constrained[batch, :, rows, columns] = labels
+        return constrained
 
     def start(self) -> Tensor:
         """Return the starting labels: sigma where there is one, else uniform."""
@@ -203,37 +214,54 @@ class Problem:
         """Return the problem on blocks of 2 x 2 pixels, a cheap start for this one (not with dense edges).
 
         Edges join by summing, sigma by averaging, strokes are kept (a block with strokes
-        of two classes is left free), eta counts the four pixels of a block.
+        of two classes is left free), eta counts the four pixels of a block. The blocks of a volume have
+        2 x 2 x 2 voxels; its planes have more than two rows.
         """
         free = self.free.to(self.dtype).unsqueeze(1)
         sigma = None
         if self.sigma is not None:
             # all blocks count; a little of every pixel keeps blocks made of seeds finite
             weight = free + 1e-3
-            sigma = _block_sum(self.sigma.to(self.dtype) * weight) / _block_sum(weight)
-        seeds = F.pad(self.seeds, (0, self.seeds.shape[-1] % 2, 0, self.seeds.shape[-2] % 2), value=-1)
-        blocks = torch.stack([seeds[..., row::2, column::2] for row in (0, 1) for column in (0, 1)])
-        highest = blocks.amax(0)
-        lowest = torch.where(blocks < 0, self.n_classes, blocks).amin(0)
+            sigma = _block_sum(self.sigma.to(self.dtype) * weight, self.depth)
+            sigma = sigma / _block_sum(weight, self.depth)
+        seeds = planes(self.seeds, self.depth, even=-1)
+        joined = [seeds[:, ::2], seeds[:, 1::2]] if self.depth > 1 else [seeds]
+        blocks = [
+            plane[..., row::2, column::2].flatten(1, 2)
+            for plane in joined
+            for row in (0, 1)
+            for column in (0, 1)
+        ]
+        highest = reduce(torch.maximum, blocks)
+        # unsigned: -1, no stroke, is higher than any class
+        lowest = reduce(torch.minimum, [block.to(torch.int64) & 0xFFFF for block in blocks])
         return replace(
             self,
             seeds=torch.where(highest == lowest, highest, -1),
-            edges=coarsen_edges(self.edges),
+            edges=coarsen_volume_edges(self.edges, self.depth)
+            if self.depth > 1
+            else coarsen_edges(self.edges),
             sigma=sigma,
             valid=None
             if self.valid is None
-            else _block_sum(self.valid.to(self.dtype).unsqueeze(1))[:, 0] > 0,
-            eta=4 * self.eta,
+            else _block_sum(self.valid.to(self.dtype).unsqueeze(1), self.depth)[:, 0] > 0,
+            eta=(8 if self.depth > 1 else 4) * self.eta,
+            depth=(self.depth + 1) // 2,
         )
 
 
-def refine(y: Tensor, height: int, width: int) -> Tensor:
-    """Return coarse labels (B, K, h, w) copied to the 2 x 2 pixels of each block, cut to height x width."""
-    return y.repeat_interleave(2, -2).repeat_interleave(2, -1)[..., :height, :width]
+def refine(y: Tensor, height: int, width: int, depth: int = 1) -> Tensor:
+    """Return coarse labels (B, K, h, w) copied to the pixels of each block, cut to height x width in all."""
+    y = planes(y, (depth + 1) // 2).repeat_interleave(2, -2).repeat_interleave(2, -1)
+    if depth > 1:
+        y = y.repeat_interleave(2, -3)
+    return y[..., :depth, : height // depth, :width].flatten(-3, -2)
 
 
-def _block_sum(x: Tensor) -> Tensor:
-    padded = F.pad(x, (0, x.shape[-1] % 2, 0, x.shape[-2] % 2))
-    return (
-        padded[..., 0::2, 0::2] + padded[..., 1::2, 0::2] + padded[..., 0::2, 1::2] + padded[..., 1::2, 1::2]
-    )
+def _block_sum(x: Tensor, depth: int) -> Tensor:
+    x = planes(x, depth, even=0)
+    rows = x[..., ::2, :] + x[..., 1::2, :]
+    blocks = rows[..., ::2] + rows[..., 1::2]
+    if depth > 1:
+        blocks = blocks[..., ::2, :, :] + blocks[..., 1::2, :, :]
+    return blocks.flatten(-3, -2)
