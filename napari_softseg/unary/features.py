@@ -56,7 +56,9 @@ def pixel_features(planes: Tensor) -> Tensor:
         here = scale / factor
         smooth = _blur(current, math.sqrt(max(here**2 - (width / factor) ** 2, 0.25)))
         local = torch.cat([smooth, *_derivatives(smooth, here)])
-        found.append(local if factor == 1 else enlarge(local, size))
+        if factor > 1:  # by the exact factor, then cut: an odd size must not stretch the whole image
+            local = enlarge(local, [factor * n for n in local.shape[-2:]])[..., : size[0], : size[1]]
+        found.append(local)
         current, width = smooth, scale
     return rounded(torch.cat(found))
 
