@@ -26,12 +26,13 @@ from napari_softseg.blocks.tiling import (
     DEFAULT_HALO,
     DEFAULT_MEMORY,
     Tiling,
+    bytes_per_pixel,
     checked_side,
     chosen_block,
     parsed_memory,
 )
 from napari_softseg.errors import InputError
-from napari_softseg.options import SolveOptions, Unary
+from napari_softseg.options import Neighborhood, SolveOptions, Unary
 from napari_softseg.solver.api import UnaryModel, check_method
 from napari_softseg.solver.device import resolve_device
 from napari_softseg.solver.solution import SolveProgress, Status, drain
@@ -176,11 +177,7 @@ def iter_solve_blocks(
     chosen = SolveOptions(**options)
     check_method(chosen)
     resolve_device(chosen.device)
-    if (isinstance(unary, str) and chosen.unary == Unary.NONE) or chosen.eta == 0:
-        raise InputError(
-            "Blocks need a first guess: without one (unary none, or eta 0) labels spread from stroke to stroke "
-            "across the whole image, which no block sees; take unary classifier or your own."
-        )
+    _check_local(chosen, isinstance(unary, str) and chosen.unary == Unary.NONE)
     halo = checked_side("halo", halo, 0)
     side = None if block is None else checked_side("block", block, ALIGNMENT)
     bound = parsed_memory(memory)
@@ -202,7 +199,8 @@ def iter_solve_blocks(
         )
 
     with open_pool(scheduler, workers) as pool:
-        side = chosen_block(side, halo, bound, pool.per_process, n_classes, inputs.image.channels or 1, size)
+        per_pixel = bytes_per_pixel(n_classes, inputs.image.channels or 1, chosen.neighborhood)
+        side = chosen_block(side, halo, bound, pool.per_process, per_pixel, size)
         tiling = Tiling(size, side)
         store = open_store(
             Path(out),
@@ -238,6 +236,19 @@ def iter_solve_blocks(
         seconds=time.perf_counter() - began,
         status=Status.STOPPED if done < total else Status.MAX_SWEEPS if limited else Status.CONVERGED,
     )
+
+
+def _check_local(chosen: SolveOptions, unary_none: bool) -> None:
+    """Raise InputError where the answer in one block hangs on strokes or pixels far beyond its halo."""
+    if unary_none or chosen.eta == 0:
+        raise InputError(
+            "Blocks need a first guess: without one (unary none, or eta 0) labels spread from stroke to stroke "
+            "across the whole image, which no block sees; take unary classifier or your own."
+        )
+    if chosen.neighborhood == Neighborhood.DN:
+        raise InputError(
+            "Neighborhood dn joins all pixels of the image, which no block sees; choose grid4, grid8 or sn."
+        )
 
 
 def _numbered(classes: tuple[int, ...]) -> dict[int, str]:

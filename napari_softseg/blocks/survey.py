@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_softseg.blocks.source import Plane
-from napari_softseg.blocks.tiling import Tiling, Window
+from napari_softseg.blocks.tiling import SMALLEST, Tiling, Window
 from napari_softseg.errors import InputError
 from napari_softseg.solver.checks import (
     check_image_form,
@@ -38,6 +38,10 @@ from napari_softseg.unary.classifier import (
 
 _BAND_BYTES = 32_000_000
 _BAND_ROWS = 512
+
+_MARGIN = 256
+"""Pixels around strokes after which the features on them are as in the whole image (they are rounded)."""
+
 _PROBES, _PROBE = 4, 64
 """The image is told from another by windows of 64 x 64 pixels, on a 4 x 4 grid."""
 
@@ -148,20 +152,22 @@ def iter_fit(
 ) -> Generator[SolveProgress, None, StrokeClassifier]:
     """Fit the classifier on the strokes of the whole image; yields progress.
 
-    It is fitted on the same grid cells as if the image came in one piece. Patches of the image, one in
-    every block with a chosen cell, are read one at a time.
+    It is fitted on the same grid cells as if the image came in one piece, and on the same features: trees
+    that split a little differently would differ everywhere, not only at the seams. Patches of the image,
+    no larger than a block with its halo, are read one at a time.
     """
+    side = max(SMALLEST, tiling.block + 2 * halo - 2 * _MARGIN)
     chosen = [np.zeros((0, 2), dtype=np.int64) for _ in survey.classes]
     for value in survey.counts:
         chosen[survey.classes.index(value)] = _chosen_cells(inputs, survey, value, step)
     cells = np.concatenate(chosen)
     rows: npt.NDArray[np.float32] | None = None
-    places, patch_of = np.unique(cells // tiling.block, axis=0, return_inverse=True)
+    places, patch_of = np.unique(cells // side, axis=0, return_inverse=True)
     for number in range(len(places)):
         yield SolveProgress("unary", number, len(places))
         here = patch_of == number
         (top, left), (bottom, right) = cells[here].min(axis=0), cells[here].max(axis=0) + 1
-        around = Window(*_aligned(top, bottom), *_aligned(left, right)).widened(halo, tiling.size)
+        around = Window(*_aligned(top, bottom), *_aligned(left, right)).widened(_MARGIN, tiling.size)
         pixels = inputs.image.read(*around.slices)
         features = ImageFeatures(survey.rule.apply(pixels, inputs.valid(around)), step)
         if rows is None:

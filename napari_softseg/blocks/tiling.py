@@ -2,7 +2,8 @@
 
 Peak memory is at most
 
-    PROGRAM + workers * (block + 2 * halo)^2 * (PER_PIXEL + PER_CHANNEL * C + PER_CLASS * K)
+    PROGRAM + workers * (block + 2 * halo)^2 * per_pixel
+    per_pixel = PER_PIXEL + PER_CHANNEL * channels + PER_CLASS * classes + PER_EDGE * edges
 
 with the constants measured below (``benchmarks/blocks.py --memory`` measures them again). Given the
 bound, that is solved for the block.
@@ -16,16 +17,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from napari_softseg.errors import InputError
+from napari_softseg.options import Neighborhood
+from napari_softseg.solver.neighborhood import OFFSETS
 from napari_softseg.unary.classifier import ALIGNMENT
 
 DEFAULT_HALO = 128
 DEFAULT_MEMORY = "4 GB"
 
-PROGRAM = 700_000_000
+PROGRAM = 1_000_000_000
 """Bytes of the interpreter with PyTorch and all else loaded, and of small things."""
 
-PER_PIXEL, PER_CHANNEL, PER_CLASS = 120, 60, 40
-"""Bytes for every pixel of a block and its halo at the peak: in any case, per channel, per class."""
+PER_PIXEL, PER_CHANNEL, PER_CLASS, PER_EDGE = 100, 30, 40, 12
+"""Bytes for every pixel of a block and its halo at the peak: in any case, per channel, class and edge."""
 
 SMALLEST, LARGEST = 64, 4096
 """Sides of the blocks that are chosen; beyond the larger one, less halo saves next to nothing."""
@@ -120,20 +123,19 @@ class Tiling:
         return ((row, column) for row in range(rows) for column in range(columns))
 
 
-def memory_of(block: int, halo: int, workers: int, classes: int, channels: int) -> int:
+def bytes_per_pixel(classes: int, channels: int, neighborhood: str) -> int:
+    """Return the peak of memory for every pixel of a block and its halo."""
+    edges = len(OFFSETS[Neighborhood.named(neighborhood)])
+    return PER_PIXEL + PER_CHANNEL * channels + PER_CLASS * classes + PER_EDGE * edges
+
+
+def memory_of(block: int, halo: int, workers: int, per_pixel: int) -> int:
     """Return the peak memory in bytes, by the formula of this module."""
-    pixel = PER_PIXEL + PER_CHANNEL * channels + PER_CLASS * classes
-    return PROGRAM + workers * (block + 2 * halo) ** 2 * pixel
+    return PROGRAM + workers * (block + 2 * halo) ** 2 * per_pixel
 
 
 def chosen_block(
-    block: int | None,
-    halo: int,
-    memory: int,
-    workers: int,
-    classes: int,
-    channels: int,
-    size: tuple[int, int],
+    block: int | None, halo: int, memory: int, workers: int, per_pixel: int, size: tuple[int, int]
 ) -> int:
     """Return the side of the blocks, `block` itself where it is given and fits.
 
@@ -144,20 +146,19 @@ def chosen_block(
     """
     largest = -(-max(size) // ALIGNMENT) * ALIGNMENT
     if block is None:
-        pixel = PER_PIXEL + PER_CHANNEL * channels + PER_CLASS * classes
-        fitting = math.isqrt(max(0, memory - PROGRAM) // (workers * pixel)) - 2 * halo
+        fitting = math.isqrt(max(0, memory - PROGRAM) // (workers * per_pixel)) - 2 * halo
         fitting = min(fitting, LARGEST)
         step = CHUNK if fitting >= CHUNK else ALIGNMENT
         block = min(fitting // step * step, largest)
         wanted = min(SMALLEST, largest)
     else:
         block = wanted = min(block, largest)
-    needed = memory_of(wanted, halo, workers, classes, channels)
+    needed = memory_of(wanted, halo, workers, per_pixel)
     if block < wanted or needed > memory:
         raise InputError(
-            f"A block of {wanted} pixels with a halo of {halo} and {classes} classes takes "
-            f"{needed / 1e9:.1f} GB with {workers} worker{'s' * (workers > 1)}, more than the memory of "
-            f"{memory / 1e9:.1f} GB; give more memory, or a smaller block or halo."
+            f"A block of {wanted} pixels with a halo of {halo} takes {needed / 1e9:.1f} GB with "
+            f"{workers} worker{'s' * (workers > 1)}, more than the memory of {memory / 1e9:.1f} GB; "
+            "give more memory, or a smaller block or halo."
         )
     return block
 

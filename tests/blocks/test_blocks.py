@@ -1,0 +1,275 @@
+"""Solving by blocks gives what solving in one piece gives, whatever form the arrays come in."""
+
+from __future__ import annotations
+
+import pickle
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import numpy.typing as npt
+import pytest
+import tifffile
+import torch
+import zarr
+
+from napari_softseg import InputError, SolveProgress, Status, solve
+from napari_softseg.blocks import Plane, open_image, open_scribbles, open_unary, solve_blocks
+from tests.blocks.conftest import Files, Large
+
+ALL = slice(None)
+BLOCKS: dict[str, Any] = {"block": 112, "halo": 96, "device": "cpu"}
+
+
+def off(found: npt.NDArray[np.float32], wanted: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return the largest difference of a probability at every pixel."""
+    result: npt.NDArray[np.float32] = np.abs(found - wanted).max(axis=0)
+    return result
+
+
+@pytest.mark.parametrize("options", [{}, {"neighborhood": "grid8", "relaxation": "q"}, {"tolerance": 1e-4}])
+def test_blocks_give_what_one_piece_gives(large: Large, tmp_path: Path, options: dict[str, Any]) -> None:
+    whole = large.whole if not options else solve(large.image, large.scribbles, device="cpu", **options)
+    found = solve_blocks(large.image, large.scribbles, tmp_path / "o.zarr", **BLOCKS, **options)
+    assert (found.blocks, found.done, found.solved) == (16, 16, 16)
+    assert found.classes == (2, 5, 9)
+    assert found.status is Status.CONVERGED
+    probabilities = found.probabilities(ALL, ALL)
+    difference = off(probabilities, whole.probabilities)
+    assert difference.mean() < 0.01
+    assert (difference > 0.1).mean() < 0.01
+    assert (found.labels[:] != whole.labels).mean() < 0.005
+    np.testing.assert_allclose(probabilities.sum(0), 1, atol=1e-5)
+    for k, value in enumerate(found.classes):
+        assert (probabilities[k][large.scribbles == value] == 1).all()
+
+
+def test_a_wider_halo_comes_closer(large: Large, tmp_path: Path) -> None:
+    means = []
+    for halo in (0, 32, 128):
+        found = solve_blocks(
+            large.image, large.scribbles, tmp_path / f"{halo}.zarr", block=112, halo=halo, device="cpu"
+        )
+        means.append(off(found.probabilities(ALL, ALL), large.whole.probabilities).mean())
+    assert means[0] > 3 * means[1] > 3 * means[2] / 2
+    assert means[2] < 0.005
+
+
+def test_the_classifier_is_fitted_on_the_strokes_of_the_whole_image(large: Large, tmp_path: Path) -> None:
+    """Blocks without a stroke know all classes: with one unary for all, only the halo differs."""
+    own = solve_blocks(large.image, large.scribbles, tmp_path / "own.zarr", **BLOCKS)
+    given = solve_blocks(
+        large.image, large.scribbles, tmp_path / "same.zarr", unary=large.whole.unary, **BLOCKS
+    )
+    difference = off(own.probabilities(ALL, ALL), given.probabilities(ALL, ALL))
+    assert difference.mean() < 0.005
+
+
+def as_memmap(array: npt.NDArray[Any], folder: Path) -> npt.NDArray[Any]:
+    np.save(folder / "m.npy", array)
+    mapped: npt.NDArray[Any] = np.load(folder / "m.npy", mmap_mode="r")
+    return mapped
+
+
+def locked(array: npt.NDArray[Any], _folder: Path) -> npt.NDArray[Any]:
+    copy = array.copy()
+    copy.setflags(write=False)
+    return copy
+
+
+FORMS: dict[str, Callable[[npt.NDArray[Any], Path], Any]] = {
+    "dask": lambda a, _: da.from_array(a, chunks=(100, 130, 3)[: a.ndim]),  # type: ignore[no-untyped-call]
+    "zarr": lambda a, folder: zarr.create_array(folder / "a.zarr", data=a, chunks=(64, 200, 1)[: a.ndim]),
+    "memmap": as_memmap,
+    "not contiguous": lambda a, _: np.repeat(np.asfortranarray(a), 2, axis=1)[:, ::2],
+    "reversed": lambda a, _: a[::-1].copy()[::-1],
+    "read-only": locked,
+    "big-endian": lambda a, _: a.astype(a.dtype.newbyteorder(">")),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_arrays_in_any_form(form: str, large: Large, tmp_path: Path) -> None:
+    """uint16, so that the intensity rule looks at the whole image; solve() and blocks take all of them."""
+    image = large.image[:200, :230].astype(np.uint16) * 16 + 100
+    scribbles = large.scribbles[:200, :230].astype(np.uint16)
+    other = FORMS[form]
+    (tmp_path / "i").mkdir()
+    (tmp_path / "s").mkdir()
+    shaped = other(image, tmp_path / "i"), other(scribbles, tmp_path / "s")
+    options: dict[str, Any] = {"device": "cpu", "max_sweeps": 5}
+    plain = solve(image, scribbles, **options)
+    np.testing.assert_array_equal(solve(*shaped, **options).probabilities, plain.probabilities)
+    sizes = {"block": 120, "halo": 64}
+    expected = solve_blocks(image, scribbles, tmp_path / "plain.zarr", **sizes, **options)
+    found = solve_blocks(*shaped, tmp_path / "form.zarr", **sizes, **options)
+    np.testing.assert_array_equal(found.soft[:], expected.soft[:])
+    assert off(found.probabilities(ALL, ALL), plain.probabilities).mean() < 0.02
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32, bool])
+def test_intensities_by_the_rule_of_the_whole_image(dtype: Any, large: Large, tmp_path: Path) -> None:
+    """A dark corner stays dark: a block that found its own percentiles would stretch it."""
+    image = large.image[:200, :230, 0].astype(np.float32)
+    image[:100, :100] /= 50
+    image = image > 100 if dtype is bool else (image * 40).astype(dtype)
+    scribbles = large.scribbles[:200, :230]
+    whole = solve(image, scribbles, device="cpu")
+    found = solve_blocks(image, scribbles, tmp_path / "o.zarr", block=100, halo=100, device="cpu")
+    assert off(found.probabilities(ALL, ALL), whole.probabilities).mean() < 0.01
+
+
+def test_mask_and_more_classes(large: Large, tmp_path: Path) -> None:
+    mask = np.ones(large.scribbles.shape, bool)
+    mask[:112, 112:224] = False  # a block of its own
+    mask[300:350, 50:90] = False
+    image = large.image.astype(np.float32)
+    image[~mask] = np.nan
+    options = {"mask": mask, "classes": (2, 5, 7, 9), "device": "cpu"}
+    whole = solve(image, large.scribbles, **options)
+    found = solve_blocks(image, large.scribbles, tmp_path / "o.zarr", block=112, halo=96, **options)
+    probabilities = found.probabilities(ALL, ALL)
+    assert found.classes == (2, 5, 7, 9)
+    assert off(probabilities, whole.probabilities).mean() < 0.01
+    np.testing.assert_allclose(probabilities[:, ~mask], 0.25, atol=0.005)
+
+
+def test_a_model_as_the_unary(large: Large, tmp_path: Path) -> None:
+    seen = set()
+
+    def model(pixels: npt.NDArray[Any], classes: tuple[int, ...]) -> npt.NDArray[np.float64]:
+        seen.add((pixels.dtype, pixels.shape[2], classes))
+        bright = pixels.mean(axis=2) / 255
+        return np.stack([bright, 1 - bright, np.full(bright.shape, 0.2)])
+
+    whole = solve(large.image, large.scribbles, unary=model, device="cpu")
+    found = solve_blocks(large.image, large.scribbles, tmp_path / "o.zarr", unary=model, **BLOCKS)
+    assert seen == {(np.dtype(np.uint8), 3, (2, 5, 9))}
+    assert off(found.probabilities(ALL, ALL), whole.probabilities).mean() < 0.01
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, MemoryError])
+def test_out_of_memory_halves_the_block(error: type[Exception], large: Large, tmp_path: Path) -> None:
+    """The unary, a network perhaps, says when its device is full."""
+
+    def model(pixels: npt.NDArray[Any], _: Any) -> npt.NDArray[np.float64]:
+        if pixels.shape[0] * pixels.shape[1] > 200 * 200:
+            raise error("full")
+        bright = pixels.mean(axis=2) / 255
+        return np.stack([bright, 1 - bright, np.full(bright.shape, 0.2)])
+
+    def roomy(pixels: npt.NDArray[Any], _: Any) -> npt.NDArray[np.float64]:
+        bright = pixels.mean(axis=2) / 255
+        return np.stack([bright, 1 - bright, np.full(bright.shape, 0.2)])
+
+    sizes = {"block": 212, "halo": 32, "device": "cpu"}
+    tight = solve_blocks(large.image, large.scribbles, tmp_path / "o.zarr", unary=model, **sizes)
+    loose = solve_blocks(large.image, large.scribbles, tmp_path / "l.zarr", unary=roomy, **sizes)
+    assert tight.blocks == 4
+    assert off(tight.probabilities(ALL, ALL), loose.probabilities(ALL, ALL)).mean() < 0.02
+
+
+def test_out_of_memory_in_the_smallest_block_says_so(large: Large, tmp_path: Path) -> None:
+    def model(_pixels: Any, _classes: Any) -> npt.NDArray[np.float64]:
+        raise torch.OutOfMemoryError("full")
+
+    with pytest.raises(InputError, match=r"Out of memory on a block of 56 x 56.*smaller halo"):
+        solve_blocks(large.image, large.scribbles, tmp_path / "o.zarr", unary=model, **BLOCKS)
+
+
+def test_progress_counts_blocks_and_stop_keeps_them(large: Large, tmp_path: Path) -> None:
+    reports: list[SolveProgress] = []
+    stop = threading.Event()
+
+    def show(progress: SolveProgress) -> None:
+        reports.append(progress)
+        if progress.stage == "solve" and progress.step == 3:
+            stop.set()
+
+    out = tmp_path / "o.zarr"
+    first = solve_blocks(large.image, large.scribbles, out, stop=stop, progress=show, **BLOCKS)
+    assert first.status is Status.STOPPED
+    assert 3 <= first.done < 16
+    assert [r.stage for r in reports if r.step == 0] == ["survey", "unary", "solve"]
+    assert {r.max_steps for r in reports if r.stage == "solve"} == {16}
+    reports.clear()
+    second = solve_blocks(large.image, large.scribbles, out, progress=reports.append, **BLOCKS)
+    assert (second.solved, second.done) == (16 - first.done, 16)
+    assert [r.step for r in reports if r.stage == "solve"] == list(range(first.done, 17))
+    assert off(second.probabilities(ALL, ALL), large.whole.probabilities).mean() < 0.01
+
+
+def test_two_workers(large: Large, tmp_path: Path) -> None:
+    one = solve_blocks(large.image, large.scribbles, tmp_path / "1.zarr", **BLOCKS)
+    two = solve_blocks(large.image, large.scribbles, tmp_path / "2.zarr", workers=2, **BLOCKS)
+    assert off(one.probabilities(ALL, ALL), two.probabilities(ALL, ALL)).max() < 0.02
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+@pytest.mark.parametrize("axes", ["yx", "cyx", "tczyx"])
+def test_ome_zarr_finest_level(
+    version: str, axes: str, large: Large, tmp_path: Path, make_ome: Callable[..., Path]
+) -> None:
+    grey = large.image[..., 0]
+    stored = {"yx": grey, "cyx": np.moveaxis(large.image, -1, 0)}.get(axes, grey[None, None, None])
+    scale = [1.0] * (len(axes) - 2) + [0.5, 0.25]
+    plane = open_image(make_ome(tmp_path / "a.zarr", stored, axes, version, scale))
+    expected = large.image if axes == "cyx" else grey if axes == "yx" else grey[..., None]
+    assert plane.shape == expected.shape
+    assert (plane.spacing, plane.unit) == ((0.5, 0.25), "micrometer")
+    np.testing.assert_array_equal(plane.read(slice(3, 50), slice(7, 20)), expected[3:50, 7:20])
+
+
+def test_files_that_open_lazily(large: Large, tmp_path: Path) -> None:
+    tiled, plain, mapped = tmp_path / "tiled.tif", tmp_path / "plain.tif", tmp_path / "m.npy"
+    tifffile.imwrite(tiled, large.image, tile=(64, 64), compression="zlib", photometric="rgb")
+    tifffile.imwrite(plain, large.scribbles.astype(">u2"), byteorder=">", photometric="minisblack")
+    with mapped.open("wb") as file:
+        np.save(file, large.image)
+    for path, opened, wanted in (
+        (tiled, open_image, large.image),
+        (mapped, open_image, large.image),
+        (plain, open_scribbles, large.scribbles),
+    ):
+        plane = opened(path)
+        assert not isinstance(plane.array, np.ndarray) or isinstance(plane.array, np.memmap)
+        again: Plane = pickle.loads(pickle.dumps(plane))  # what a worker elsewhere gets
+        for one in (plane, again):
+            np.testing.assert_array_equal(one.read(slice(60, 130), slice(5, 99)), wanted[60:130, 5:99])
+    assert len(pickle.dumps(open_image(mapped))) < 1000
+
+
+def test_probabilities_from_a_file(large: Large, tmp_path: Path) -> None:
+    unary = large.whole.unary
+    assert unary is not None
+    np.save(tmp_path / "u.npy", unary)
+    zarr.create_array(tmp_path / "u.zarr", data=unary)
+    found = [
+        solve_blocks(large.image, large.scribbles, tmp_path / f"{n}.zarr", unary=given, **BLOCKS).soft[:]
+        for n, given in enumerate((unary, open_unary(tmp_path / "u.npy"), open_unary(tmp_path / "u.zarr")))
+    ]
+    np.testing.assert_array_equal(found[1], found[0])
+    np.testing.assert_array_equal(found[2], found[0])
+
+
+def test_the_result_is_valid_ome_zarr(files: Files, large: Large, make_ome: Callable[..., Path]) -> None:
+    image = make_ome(files.folder / "ome.zarr", large.image[..., 0], "yx", "0.5", [0.5, 0.25])
+    plane = open_image(image)
+    names = {2: "hair", 5: "flag", 9: "suit"}
+    found = solve_blocks(plane, large.scribbles, files.out, class_names=lambda _: names, **BLOCKS)
+    group = zarr.open_group(files.out, mode="r")
+    ome: Any = group.attrs["ome"]
+    assert [c["label"] for c in ome["omero"]["channels"]] == ["hair", "flag", "suit"]
+    # our own reader of OME-Zarr finds both, with the pixel size of the image
+    soft, labels = open_image(files.out), open_scribbles(files.out / "labels" / "classes")
+    for one in (soft, labels):
+        assert (one.spacing, one.unit) == ((0.5, 0.25), "micrometer")
+    np.testing.assert_array_equal(labels.read(ALL, ALL), found.labels[:])
+    assert soft.read(ALL, ALL).shape == (420, 390, 3)
+    assert set(np.unique(found.labels[:])) <= set(names)
+    np.testing.assert_array_equal(
+        found.labels[:], np.array([2, 5, 9], np.uint8)[found.probabilities(ALL, ALL).argmax(0)]
+    )
