@@ -69,6 +69,7 @@ def test_every_option_reaches_the_solver(case: Case, run: RunProgram) -> None:
         "eta": 0.5,
         "lambda_": 2.5,
         "bandwidth": 20.0,
+        "reach": 30.0,
         "method": "gd",
         "device": "cpu",
         "unlabelled": 3,
