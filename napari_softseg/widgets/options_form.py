@@ -10,7 +10,7 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QComboBox, QFormLayout, QLabel, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
-from napari_softseg.options import DEFAULTS, Choice, SolveOptions, Unary
+from napari_softseg.options import DEFAULTS, Choice, Neighborhood, SolveOptions, Unary
 
 LABELS = {
     "relaxation": "relaxation",
@@ -107,6 +107,7 @@ class OptionsForm(QWidget):
         guessed = self._widgets["unary"].value != Unary.NONE
         for name in ("eta", "cross_entropy"):
             self._widgets[name].enabled = guessed
+        self._widgets["reach"].enabled = self._widgets["neighborhood"].value == Neighborhood.DN
         self.changed.emit()
 
 

@@ -52,6 +52,14 @@ def test_without_a_first_guess_trust_in_it_is_greyed_out(qtbot: QtBot) -> None:
     assert form["eta"].enabled
 
 
+def test_reach_can_be_set_where_it_counts(qtbot: QtBot) -> None:
+    form = OptionsForm()
+    qtbot.addWidget(form)
+    assert not form["reach"].enabled
+    form["neighborhood"].value = "dn"
+    assert form["reach"].enabled
+
+
 def test_the_layers_show_what_solve_returns(stage: Stage) -> None:
     stage.paint_two_classes()
     stage.use_options(relaxation="q", lambda_=20.0, eta=0.5)
