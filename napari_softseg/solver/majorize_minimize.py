@@ -23,9 +23,8 @@ from torch import Tensor
 
 from napari_softseg.options import DEFAULTS
 from napari_softseg.solver.cross_entropy import FLOOR
-from napari_softseg.solver.kernels import sweep_for
+from napari_softseg.solver.kernels import Sweep, sweep_for
 from napari_softseg.solver.problem import Problem, refine
-from napari_softseg.solver.relaxations import CLASS_DIM
 from napari_softseg.solver.solution import EnergyTerms, SolveProgress, Status, drain
 
 _COARSEST = 24
@@ -40,18 +39,13 @@ _COARSE_SWEEPS = 30
 
 @dataclass(frozen=True, slots=True)
 class Minimum:
-    """Labels (B, K, H, W), how many sweeps or steps they took, how it ended, and their energy."""
+    """Labels (B, K, H, W) that sum to one, how many sweeps or steps they took, and how it ended."""
 
     labels: Tensor
     sweeps: int
     status: Status
     terms: EnergyTerms
     """Of the whole batch."""
-
-    @property
-    def distributions(self) -> Tensor:
-        """The labels (B, K, H, W) over their sum: the solvers' floor makes that a little more than one."""
-        return self.labels / self.labels.sum(CLASS_DIM, keepdim=True)
 
 
 def iter_majorize_minimize(
@@ -92,9 +86,16 @@ def iter_majorize_minimize(
     if start is None and problem.dense is not None:
         start = problem.start()  # every pixel sees all others: strokes reach far without coarser levels
     elif start is None:
-        depth = _DEPTH if problem.sigma is None else 1
+        # of a volume even one coarser level swallows objects: a block joins eight voxels
+        depth = _DEPTH if problem.sigma is None else 1 if problem.depth == 1 else 0
         start = _coarse_start(problem, depth, tolerance, stop)
-    return (yield from _sweeps(problem, start, max_sweeps, tolerance, stop))
+    state = sweep_for(problem, problem.constrain(start.clamp_min(FLOOR)))
+    sweeps, status = yield from _descend(problem, state, max_sweeps, tolerance, stop)
+    # the energy of the labels themselves: one sweep more, whose result is not used
+    state.restart(torch.ones_like(problem.seeds[:, 0, 0], dtype=torch.bool), normalise=True)
+    terms, _ = state.sweep(torch.zeros(len(start), dtype=torch.float64, device=start.device))
+    unary, pairwise = terms.sum(0).tolist()
+    return Minimum(state.labels(), sweeps, status, EnergyTerms(unary, pairwise))
 
 
 def _coarse_start(problem: Problem, depth: int, tolerance: float, stop: threading.Event | None) -> Tensor:
@@ -102,23 +103,21 @@ def _coarse_start(problem: Problem, depth: int, tolerance: float, stop: threadin
     if depth == 0 or min(height // problem.depth, width) <= _COARSEST or (stop is not None and stop.is_set()):
         return problem.start()
     coarse = problem.coarsen()
-    start = _coarse_start(coarse, depth - 1, tolerance, stop)
-    labels = drain(_sweeps(coarse, start, _COARSE_SWEEPS, tolerance, stop)).labels
-    return problem.constrain(refine(labels, height, width, problem.depth))
+    state = sweep_for(coarse, _coarse_start(coarse, depth - 1, tolerance, stop))
+    drain(_descend(coarse, state, _COARSE_SWEEPS, tolerance, stop))
+    return problem.constrain(refine(state.labels(), height, width, problem.depth))
 
 
-def _sweeps(
-    problem: Problem, start: Tensor, max_sweeps: int, tolerance: float, stop: threading.Event | None
-) -> Generator[SolveProgress, None, Minimum]:
-    state = sweep_for(problem, problem.constrain(start.clamp_min(FLOOR)))
+def _descend(
+    problem: Problem, state: Sweep, max_sweeps: int, tolerance: float, stop: threading.Event | None
+) -> Generator[SolveProgress, None, tuple[int, Status]]:
+    """Sweep until little moves; returns how many sweeps it took and how it ended."""
     still = tolerance * problem.free.sum((-2, -1))
     last: Tensor | None = None
-    age = torch.zeros(len(start), dtype=torch.float64, device=start.device)
-    status, sweeps = Status.MAX_SWEEPS, max_sweeps
+    age = torch.zeros(len(still), dtype=torch.float64, device=still.device)
     for sweep in range(max_sweeps):
         if stop is not None and stop.is_set():
-            status, sweeps = Status.STOPPED, sweep
-            break
+            return sweep, Status.STOPPED
         terms, moved = state.sweep(age / (age + 3))
         energies = terms.sum(1)
         if last is not None and bool((energies > last).any()):
@@ -131,10 +130,5 @@ def _sweeps(
         state.advance()
         last, age = energies, age + 1
         if bool((moved <= still).all()):
-            status, sweeps = Status.CONVERGED, sweep + 1
-            break
-    # the labels themselves, normalised, and their energy: one sweep more, whose result is not used
-    state.restart(torch.ones(len(start), dtype=torch.bool, device=start.device))
-    terms, _ = state.sweep(torch.zeros_like(age))
-    unary, pairwise = terms.sum(0).tolist()
-    return Minimum(state.point(), sweeps, status, EnergyTerms(unary, pairwise))
+            return sweep + 1, Status.CONVERGED
+    return max_sweeps, Status.MAX_SWEEPS

@@ -32,16 +32,15 @@ class Sweep(Protocol):
         """Take what the last sweep computed."""
         ...
 
-    def restart(self, worse: Tensor) -> None:
-        """Drop the extrapolation of the images marked in `worse`, (B,) bool: back to their labels."""
+    def restart(self, which: Tensor, normalise: bool = False) -> None:
+        """Put the point of the images marked in `which`, (B,) bool, back on their labels.
+
+        The floor under every label makes their sum a little more than one; `normalise` mends that.
+        """
         ...
 
     def labels(self) -> Tensor:
         """Return the labels, (B, K, H, W)."""
-        ...
-
-    def point(self) -> Tensor:
-        """Return the point, (B, K, H, W)."""
         ...
 
 

@@ -33,8 +33,6 @@ _TINY = np.float32(1e-30)
 _PROXIMITY = np.float32(1e-6)
 _ZERO, _ONE, _TWO, _FOUR = np.float32(0), np.float32(1), np.float32(2), np.float32(4)
 _HALF, _QUARTER = np.float32(0.5), np.float32(0.25)
-_NEWTON_TOLERANCE = np.float32(0.1)
-_FINE_TOLERANCE = 1e-3
 _MAX_STEPS = 60
 
 # error_model: a check for division by zero in a loop would keep it from being vectorised
@@ -82,7 +80,7 @@ def log(x):  # type: ignore[no-untyped-def]
 
 @njit(**_OPTIONS)
 def _overlap(p, q, stride, n_classes, n, s):  # type: ignore[no-untyped-def]
-    """s = sum over the classes of p q; four classes at a time, to load and store s less often."""
+    """Set s = sum over the classes of p q; four classes at a time, to load and store s less often."""
     for x in range(n):
         s[x] = _ZERO
     fours = n_classes // np.uint64(4)
@@ -101,7 +99,7 @@ def _overlap(p, q, stride, n_classes, n, s):  # type: ignore[no-untyped-def]
 
 @njit(**_OPTIONS)
 def _edge(relaxation, w, s, u, v, n, g, stay):  # type: ignore[no-untyped-def]
-    """g = w times pull, stay += w times stay, as in the table of relaxations.py."""
+    """Set g = w times pull, add w times stay to `stay`, as in the table of relaxations.py."""
     if relaxation == BL:
         for x in range(n):
             g[x] = w[x]
@@ -155,7 +153,7 @@ def _edge_energy(relaxation, w, s, u, v, n):  # type: ignore[no-untyped-def]
 
 @njit(**_OPTIONS)
 def _sum_pulls(g, point, where, n_edges, width, stride, n_classes, n, a):  # type: ignore[no-untyped-def]
-    """a = sum over the neighbours of g q; four neighbours at a time."""
+    """Set a = sum over the neighbours of g q; four neighbours at a time."""
     for k in range(n_classes):
         at = k * width
         first = True
@@ -181,7 +179,7 @@ def _sum_pulls(g, point, where, n_edges, width, stride, n_classes, n, a):  # typ
 def _unary(  # type: ignore[no-untyped-def]
     cross_entropy, y, sigma, free, eta, stride, n_classes, n, weight, energy
 ):
-    """weight = eta / (y . sigma) for CCE, else eta or 0; return the sum of H over the free pixels."""
+    """Set weight = eta / (y . sigma) for CCE, else eta or 0; return the sum of H over the free pixels."""
     if cross_entropy == H_CCE:
         _overlap(y, sigma, stride, n_classes, n, weight)
         for x in range(n):
@@ -212,7 +210,7 @@ def _unary(  # type: ignore[no-untyped-def]
 def _log_weights(  # type: ignore[no-untyped-def]
     cross_entropy, y, sigma, lambda_, weight, width, stride, n_classes, n, a, total
 ):
-    """a = y (proximity + lambda pull) + the unary's weight of ln y; total = sum over the classes."""
+    """Set a = y (proximity + lambda pull) + the unary's weight of ln y; total = sum over the classes."""
     for x in range(n):
         total[x] = _ZERO
     for k in range(n_classes):
@@ -247,7 +245,7 @@ def _normalise(a, total, width, n_classes, n, result):  # type: ignore[no-untype
 
 @njit(**_OPTIONS)
 def _newton(  # type: ignore[no-untyped-def]
-    a, d, mu, width, n_classes, n, result, slope, excess, total, inverse
+    a, d, mu, tolerance, width, n_classes, n, result, slope, excess, total, inverse
 ):
     """Minimise -sum a ln y + d/2 |y|^2 (see simplex.py); one division and one root per class and step."""
     for x in range(n):
@@ -259,7 +257,7 @@ def _newton(  # type: ignore[no-untyped-def]
         for k in range(n_classes):
             at = k * width
             for x in range(n):
-                root = np.sqrt(_FOUR * a[at + x] * d[x] + mu[x] * mu[x])
+                root = np.sqrt(max(_FOUR * a[at + x] * d[x] + mu[x] * mu[x], _TINY))
                 q = root + abs(mu[x])
                 top = _TWO * a[at + x] if mu[x] >= _ZERO else q * q * inverse[x]
                 falls = top / (q * root)
@@ -271,7 +269,7 @@ def _newton(  # type: ignore[no-untyped-def]
         for x in range(n):
             worst = max(worst, abs(excess[x]))
             total[x] = excess[x] / total[x]
-        if worst <= _NEWTON_TOLERANCE:
+        if worst <= tolerance:
             break
         for x in range(n):
             mu[x] += total[x]
@@ -283,13 +281,13 @@ def _newton(  # type: ignore[no-untyped-def]
 
 @njit(**_OPTIONS)
 def _minimise_general(  # type: ignore[no-untyped-def]
-    relaxation, cross_entropy, eta, lambda_, a, stay, y, sigma, width, stride, n_classes, n, result
+    relaxation, cross_entropy, eta, lambda_, tolerance, a, stay, y, sigma, width, stride, n_classes, n, result
 ):
     """Minimise -sum a ln y - sum b ln(1-y) + c.y + d/2 |y|^2 in float64, bracketed (see simplex.py).
 
     `a` holds the weights of ln y without LQ's barrier; for Q it holds the pull instead.
     """
-    share = 1.0 / n_classes
+    share, tolerance = 1.0 / n_classes, min(np.float64(tolerance), 1e-3)
     aa, bb, cc = np.empty(n_classes), np.empty(n_classes), np.empty(n_classes)
     for x in range(n):
         still = np.float64(lambda_ * stay[x])
@@ -308,7 +306,7 @@ def _minimise_general(  # type: ignore[no-untyped-def]
             if relaxation == Q:
                 cc[k] -= still * old + np.float64(result[at])
             smallest = min(smallest, cc[k])
-        if relaxation == CD or relaxation == NQ:
+        if relaxation in (CD, NQ):
             norm = 0.0
             for k in range(n_classes):
                 norm += np.float64(y[k * stride + x]) ** 2
@@ -331,7 +329,7 @@ def _minimise_general(  # type: ignore[no-untyped-def]
                 value, slope = _label_at(mu, aa[k], bb[k], cc[k], d, relaxation == LQ)
                 excess += value
                 falls += slope
-            if abs(excess) <= _FINE_TOLERANCE:
+            if abs(excess) <= tolerance:
                 break
             if excess > 0:
                 low = mu
@@ -343,7 +341,7 @@ def _minimise_general(  # type: ignore[no-untyped-def]
             error = abs(excess)
         for k in range(n_classes):
             value, slope = _label_at(mu, aa[k], bb[k], cc[k], d, relaxation == LQ)
-            if abs(excess) <= _FINE_TOLERANCE:
+            if abs(excess) <= tolerance:
                 value -= slope * excess / falls
             else:
                 value /= 1.0 + excess
@@ -384,7 +382,7 @@ def _write(  # type: ignore[no-untyped-def]
             ahead[base + x] = further
             total[x] += further
     for x in range(n):
-        total[x] = _ONE / total[x]
+        total[x] = _ONE / total[x] if free[x] != _ZERO else _ONE  # one-hot labels stay exactly so
         impurity[x] = _ZERO
     for k in range(n_classes):
         base = k * stride
@@ -401,6 +399,7 @@ def sweep_rows(  # type: ignore[no-untyped-def]
     cross_entropy,
     eta,
     lambda_,
+    tolerance,
     momentum,
     offsets,
     weights,
@@ -425,6 +424,8 @@ def sweep_rows(  # type: ignore[no-untyped-def]
     relaxation, cross_entropy : int
         P and H by their numbers.
     eta, lambda_, momentum : float32
+    tolerance : float32
+        Largest difference of a label's sum from one before its last correction.
     offsets : (O, 2) int64
         (dy, dx) of every kind of edge.
     weights : (O, M + H*stride + M) float32
@@ -447,7 +448,7 @@ def sweep_rows(  # type: ignore[no-untyped-def]
     pieces = (shape[1] * shape[2] + STRETCH - 1) // STRETCH
     step = min((shape[2] + 16 * pieces - 1) // (16 * pieces) * 16, shape[2])
     width = np.uint64(step)
-    general = cross_entropy == H_CE or relaxation == Q or relaxation == LQ
+    general = cross_entropy == H_CE or relaxation in (Q, LQ)
     s, stay = np.empty(step, np.float32), np.empty(step, np.float32)
     total, weight = np.empty(step, np.float32), np.empty(step, np.float32)
     excess, inverse = np.empty(step, np.float32), np.empty(step, np.float32)
@@ -497,20 +498,33 @@ def sweep_rows(  # type: ignore[no-untyped-def]
                 for x in range(np.uint64(shape[1] * step)):
                     result[x] *= lambda_
                     a[x] = _ZERO
-            _log_weights(
-                cross_entropy, y, guess, lambda_, weight, width, stride, n_classes, n, a, total
-            )
+            _log_weights(cross_entropy, y, guess, lambda_, weight, width, stride, n_classes, n, a, total)
             if general:
                 _minimise_general(
-                    relaxation, cross_entropy, eta, lambda_, a, stay, y, guess, width, stride, n_classes, n, result
+                    relaxation,
+                    cross_entropy,
+                    eta,
+                    lambda_,
+                    tolerance,
+                    a,
+                    stay,
+                    y,
+                    guess,
+                    width,
+                    stride,
+                    n_classes,
+                    n,
+                    result,
                 )
-            elif relaxation == BL or relaxation == CCE:
+            elif relaxation in (BL, CCE):
                 _normalise(a, total, width, n_classes, n, result)
             else:
                 for x in range(n):
                     total[x] -= lambda_ * stay[x]  # mu at which the present labels would be optimal
                     stay[x] *= lambda_ / (_ONE - u[x])
-                _newton(a, stay, total, width, n_classes, n, result, slope, excess, weight, inverse)
+                _newton(
+                    a, stay, total, tolerance, width, n_classes, n, result, slope, excess, weight, inverse
+                )
             moved += _write(
                 y,
                 result,
@@ -529,3 +543,29 @@ def sweep_rows(  # type: ignore[no-untyped-def]
     report[0] = pair_energy
     report[1] = unary_energy
     report[2] = moved
+
+
+@njit(**_OPTIONS)
+def restart_rows(labels, free, point, impurity, shape, margin, normalise):  # type: ignore[no-untyped-def]
+    """Divide the labels by their sum if asked, and copy them to `point`, 1 - |y|^2 to `impurity`."""
+    n_classes, stride = np.uint64(shape[1]), np.uint64(shape[2])
+    total = np.empty(shape[2], np.float32)
+    for row in range(shape[0]):
+        here = margin + row * shape[1] * shape[2]
+        pixel = margin + row * shape[2]
+        y, p, u = labels[here:], point[here:], impurity[pixel:]
+        for x in range(stride):
+            total[x] = _ZERO
+            u[x] = _ZERO
+        for k in range(n_classes):
+            for x in range(stride):
+                total[x] += y[k * stride + x]
+        is_free = free[pixel:]
+        for x in range(stride):
+            total[x] = _ONE / total[x] if normalise and is_free[x] != _ZERO else _ONE
+        for k in range(n_classes):
+            for x in range(stride):
+                value = y[k * stride + x] * total[x]
+                y[k * stride + x] = value
+                p[k * stride + x] = value
+                u[x] += value - value * value

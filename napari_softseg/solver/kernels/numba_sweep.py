@@ -11,6 +11,7 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from types import ModuleType
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,9 @@ _LOG = logging.getLogger(__name__)
 _LANES = 16
 """Rows are padded to a multiple of this, an odd one, so that no two classes share cache lines."""
 
+TOLERANCE = 0.1
+"""How well a label's sum must be one before its last correction: what remains is of second order."""
+
 _PER_THREAD = 40_000
 """Fewest numbers (classes x pixels) worth a thread of their own."""
 
@@ -33,53 +37,58 @@ Floats = npt.NDArray[np.float32]
 
 
 class _Compiled:
-    """The compiled kernel: loaded once per process, by whichever thread needs it first."""
+    """The compiled kernels: loaded once per process, by whichever thread needs them first."""
 
     def __init__(self) -> None:
         self._busy = threading.Lock()
         self._tried = False
-        self.rows: Callable[..., None] | None = None
+        self._module: ModuleType | None = None
 
     def ready(self) -> bool:
-        """Return whether the kernel can be called; False at once while another thread compiles it."""
+        """Return whether the kernels can be called; False at once while another thread compiles them."""
         if not self._tried and self._busy.acquire(blocking=False):
             try:
                 if not self._tried:
-                    self.rows = _load()
+                    self._module = _load()
                     self._tried = True
             finally:
                 self._busy.release()
-        return self.rows is not None
+        return self._module is not None
+
+    def kernels(self) -> ModuleType:
+        """Return the module of the kernels; only when ready."""
+        assert self._module is not None
+        return self._module
 
 
-def _load() -> Callable[..., None] | None:
+def _load() -> ModuleType | None:
     try:
         from napari_softseg.solver.kernels import numba_rows
     except ImportError as error:
         _LOG.warning("Solving with PyTorch alone, several times slower: Numba cannot be used (%s).", error)
         return None
-    rows: Callable[..., None] = numba_rows.sweep_rows
     try:
-        _compile(rows)
+        _compile(numba_rows)
     except Exception as error:  # noqa: BLE001 - whatever is wrong with the code on disk
         _LOG.warning("Compiling the solver again: its compiled code on disk is damaged (%s).", error)
         for function in vars(numba_rows).values():
             if hasattr(function, "_cache"):
                 function._cache.flush()
         try:
-            _compile(rows)
+            _compile(numba_rows)
         except Exception as second:  # noqa: BLE001 - an LLVM that cannot, a disk that is full
             _LOG.warning("Solving with PyTorch alone, several times slower: %s", second)
             return None
-    return rows
+    return numba_rows
 
 
-def _compile(rows: Callable[..., None]) -> None:
-    """Call the kernel on an image of one pixel, which compiles it or loads it from disk."""
+def _compile(kernels: ModuleType) -> None:
+    """Call the kernels on an image of one pixel, which compiles them or loads them from disk."""
     many, one = np.full(64, 0.5, np.float32), np.float32(0)
     shape, offsets = np.array([1, 2, 16]), np.array([[0, 1]])
-    rows(
-        5, -1, one, one, one, offsets, many[None], many, many, many, many, many,
+    kernels.restart_rows(many, many, many.copy(), many.copy(), shape, 16, False)
+    kernels.sweep_rows(
+        5, -1, one, one, one, one, offsets, many[None], many, many, many, many, many,
         many.copy(), many.copy(), many.copy(), shape, 16, 0, 1, np.zeros(3),
     )  # fmt: skip
 
@@ -96,7 +105,7 @@ def fits(problem: Problem) -> bool:
 class NumbaSweep:
     """See :class:`~napari_softseg.solver.kernels.Sweep`; labels lie as numba_rows.py describes."""
 
-    def __init__(self, problem: Problem, start: Tensor) -> None:
+    def __init__(self, problem: Problem, start: Tensor, tolerance: float = TOLERANCE) -> None:
         batch, self._height, self._width = problem.seeds.shape
         classes = problem.n_classes
         stride = (self._width + _LANES - 1) // _LANES * _LANES
@@ -104,16 +113,19 @@ class NumbaSweep:
         reach = max(abs(dx) for _, dx in problem.edges)
         self._margin = (reach + _LANES - 1) // _LANES * _LANES
         self._shape = np.array([self._height, classes, stride])
-        self._problem = problem
+        self._problem, self._tolerance = problem, np.float32(tolerance)
         self._offsets = np.array(list(problem.edges), dtype=np.int64)
         flat = self._flat(batch, 1)
         self._weights = np.stack([self._fill(flat(0), w[:, None]) for w in problem.edges.values()], 1)
         self._free = self._fill(flat(0), problem.free[:, None].float())
-        self._impurity = [self._fill(flat(0), (start - start * start).sum(1, keepdim=True)), flat(0)]
+        self._impurity = [flat(0), flat(0)]
         flat = self._flat(batch, classes)
-        self._point = [self._fill(flat(1 / classes), start), flat(1 / classes)]
-        self._labels = [self._point[0].copy(), flat(1 / classes)]
-        self._sigma = self._point[0] if problem.sigma is None else self._fill(flat(1 / classes), problem.sigma)
+        self._labels = [self._fill(flat(1 / classes), start), flat(1 / classes)]
+        self._point = [flat(1 / classes), flat(1 / classes)]
+        self.restart(torch.ones(batch, dtype=torch.bool))
+        self._sigma = (
+            self._point[0] if problem.sigma is None else self._fill(flat(1 / classes), problem.sigma)
+        )
         work = self._height * stride * classes
         self._threads = min(torch.get_num_threads(), 1 + work // _PER_THREAD)
 
@@ -133,8 +145,7 @@ class NumbaSweep:
 
     def sweep(self, momentum: Tensor) -> tuple[Tensor, Tensor]:
         """Update all pixels at once, bands of rows on threads."""
-        problem, rows = self._problem, _COMPILED.rows
-        assert rows is not None, "made by sweep_for, when the kernel is there"
+        problem, rows = self._problem, _COMPILED.kernels().sweep_rows
         relaxation = list(Relaxation).index(Relaxation.named(problem.relaxation))
         cross_entropy = list(CrossEntropy).index(CrossEntropy.named(problem.cross_entropy))
         if problem.sigma is None:
@@ -148,10 +159,11 @@ class NumbaSweep:
         def update(task: tuple[int, int]) -> None:
             b, i = task
             rows(
-                relaxation, cross_entropy, np.float32(problem.eta), np.float32(problem.lambda_), ahead[b],
-                self._offsets, self._weights[b], self._free[b], self._sigma[b], self._point[0][b],
-                self._impurity[0][b], self._labels[0][b], self._labels[1][b], self._point[1][b],
-                self._impurity[1][b], self._shape, self._margin, int(edges[i]), int(edges[i + 1]), report[b, i],
+                relaxation, cross_entropy, np.float32(problem.eta), np.float32(problem.lambda_),
+                self._tolerance, ahead[b], self._offsets, self._weights[b], self._free[b],
+                self._sigma[b], self._point[0][b], self._impurity[0][b], self._labels[0][b],
+                self._labels[1][b], self._point[1][b], self._impurity[1][b], self._shape,
+                self._margin, int(edges[i]), int(edges[i + 1]), report[b, i],
             )  # fmt: skip
 
         queue = iter(tasks)
@@ -172,20 +184,20 @@ class NumbaSweep:
         for buffers in (self._point, self._labels, self._impurity):
             buffers.reverse()
 
-    def restart(self, worse: Tensor) -> None:
+    def restart(self, which: Tensor, normalise: bool = False) -> None:
         """Copy the labels over the point."""
-        for b in np.flatnonzero(worse.numpy()):
-            labels = self._image(self._labels[0][b : b + 1])
-            point = labels / labels.sum(1, keepdim=True)
-            self._fill(self._point[0][b : b + 1], point)
-            self._fill(self._impurity[0][b : b + 1], (point - point * point).sum(1, keepdim=True))
+        restart = _COMPILED.kernels().restart_rows
+        for b in np.flatnonzero(which.numpy()):
+            restart(
+                self._labels[0][b],
+                self._free[b],
+                self._point[0][b],
+                self._impurity[0][b],
+                self._shape,
+                self._margin,
+                normalise,
+            )
 
     def labels(self) -> Tensor:
         """Return the labels, (B, K, H, W)."""
         return self._image(self._labels[0]).contiguous()
-
-    def point(self) -> Tensor:
-        """Return the point, (B, K, H, W)."""
-        return self._image(self._point[0]).contiguous()
-
-

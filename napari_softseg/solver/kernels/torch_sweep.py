@@ -61,18 +61,15 @@ class TorchSweep:
         ahead = torch.maximum(ahead, self._updated / 4)
         self._labels, self._point = self._updated, ahead / ahead.sum(CLASS_DIM, keepdim=True)
 
-    def restart(self, worse: Tensor) -> None:
+    def restart(self, which: Tensor, normalise: bool = False) -> None:
         """Back to the labels."""
-        back = self._labels / self._labels.sum(CLASS_DIM, keepdim=True)
-        self._point = torch.where(worse.view(-1, 1, 1, 1), back, self._point)
+        if normalise:
+            self._labels = self._labels / self._labels.sum(CLASS_DIM, keepdim=True)
+        self._point = torch.where(which.view(-1, 1, 1, 1), self._labels, self._point)
 
     def labels(self) -> Tensor:
         """Return the labels, (B, K, H, W)."""
         return self._labels
-
-    def point(self) -> Tensor:
-        """Return the point, (B, K, H, W)."""
-        return self._point
 
 
 @contextmanager

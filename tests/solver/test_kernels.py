@@ -1,0 +1,237 @@
+"""The fused sweep against the reference in PyTorch, and what happens when it cannot be used."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from napari_softseg.options import CrossEntropy, Relaxation
+from napari_softseg.solver.kernels import Sweep, numba_sweep, sweep_for
+from napari_softseg.solver.kernels.numba_sweep import NumbaSweep
+from napari_softseg.solver.kernels.torch_sweep import TorchSweep
+from napari_softseg.solver.neighborhood import grid_edges
+from napari_softseg.solver.problem import Problem
+
+PAIRS = [(p, h) for p in Relaxation for h in CrossEntropy]
+TOLERANCE = 1e-3
+"""Largest difference of a label after one sweep from float64; stated in docs/solver.md."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compiled() -> None:
+    assert numba_sweep.ready()
+
+
+def random_problem(
+    seed: int, shape: tuple[int, int], n_classes: int, batch: int = 1, **changes: Any
+) -> Problem:
+    generator = torch.Generator().manual_seed(seed)
+    image = 60 * torch.rand(batch, 3, *shape, generator=generator)
+    seeds = torch.full((batch, *shape), -1)
+    stroke = torch.rand(batch, *shape, generator=generator) < 0.05
+    seeds[stroke] = torch.randint(n_classes, (int(stroke.sum()),), generator=generator)
+    edges = changes.pop("edges", None) or grid_edges(image, changes.pop("neighborhood", "grid4"), 9.0)
+    sigma = (3 * torch.randn(batch, n_classes, *shape, generator=generator)).softmax(1)
+    return Problem(**{"seeds": seeds, "edges": edges, "n_classes": n_classes, "sigma": sigma, **changes})
+
+
+def random_labels(problem: Problem, seed: int, sharpness: float = 4.0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    shape = (len(problem.seeds), problem.n_classes, *problem.seeds.shape[1:])
+    y = (sharpness * torch.randn(shape, generator=generator)).softmax(1)
+    return problem.constrain(y.clamp_min(1e-6))
+
+
+def check_sweeps(problem: Problem, start: Tensor, momenta: tuple[float, ...] = (0.0, 0.4)) -> None:
+    """The fused sweep does from `start` what the reference does in float64, sweep for sweep."""
+    exact = problem.to(torch.device("cpu"), torch.float64)
+    reference: Sweep = TorchSweep(exact, start.double())
+    fused: Sweep = NumbaSweep(problem, start, tolerance=1e-5)
+    for momentum in momenta:
+        ahead = torch.full((len(start),), momentum, dtype=torch.float64)
+        expected, expected_moved = reference.sweep(ahead)
+        terms, moved = fused.sweep(ahead)
+        torch.testing.assert_close(terms, expected, rtol=2e-5, atol=2e-3)
+        torch.testing.assert_close(moved, expected_moved, rtol=1e-3, atol=2e-3 * start.shape[-1])
+        reference.advance()
+        fused.advance()
+        torch.testing.assert_close(fused.labels().double(), reference.labels(), rtol=0, atol=TOLERANCE)
+    assert torch.equal(fused.labels()[:, 0][~problem.free], start[:, 0][~problem.free])
+
+
+@pytest.mark.parametrize(("relaxation", "cross_entropy"), PAIRS)
+def test_agrees_with_the_reference(relaxation: str, cross_entropy: str) -> None:
+    problem = random_problem(0, (13, 37), 4, relaxation=relaxation, cross_entropy=cross_entropy)
+    check_sweeps(problem, random_labels(problem, 1))
+    check_sweeps(problem, problem.start())
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    seed=st.integers(0, 999),
+    height=st.integers(2, 30),
+    width=st.integers(2, 150),
+    n_classes=st.sampled_from([2, 3, 4, 5, 9, 21, 64]),
+    batch=st.integers(1, 3),
+    pair=st.sampled_from(PAIRS),
+    neighborhood=st.sampled_from(["grid4", "grid8"]),
+    with_unary=st.booleans(),
+    eta=st.floats(0.01, 3),
+    lambda_=st.floats(0.0, 30),
+    sharpness=st.floats(0, 6),
+)
+def test_agrees_on_any_problem(
+    seed: int,
+    height: int,
+    width: int,
+    n_classes: int,
+    batch: int,
+    pair: tuple[str, str],
+    neighborhood: str,
+    with_unary: bool,
+    eta: float,
+    lambda_: float,
+    sharpness: float,
+) -> None:
+    problem = random_problem(
+        seed,
+        (height, width),
+        n_classes,
+        batch,
+        neighborhood=neighborhood,
+        relaxation=pair[0],
+        cross_entropy=pair[1],
+        eta=eta,
+        lambda_=lambda_,
+        **({} if with_unary else {"sigma": None}),
+    )
+    check_sweeps(problem, random_labels(problem, seed + 1, sharpness))
+
+
+def test_far_offsets_and_wide_images() -> None:
+    generator = torch.Generator().manual_seed(3)
+    edges = {}
+    for dy, dx in ((0, 1), (1, 0), (7, -23), (3, 40), (0, 65)):
+        weight = torch.zeros(1, 12, 70)
+        rows, columns = slice(0, 12 - dy), slice(max(0, -dx), 70 - max(0, dx))
+        weight[0, rows, columns] = torch.rand(weight[0, rows, columns].shape, generator=generator)
+        edges[dy, dx] = weight
+    problem = random_problem(3, (12, 70), 3, edges=edges)
+    check_sweeps(problem, random_labels(problem, 4))
+    wide = random_problem(5, (3, 5000), 4)  # rows of several stretches
+    check_sweeps(wide, random_labels(wide, 6))
+
+
+def test_padding_and_one_class_of_256() -> None:
+    valid = torch.rand(1, 9, 21, generator=torch.Generator().manual_seed(0)) < 0.7
+    problem = random_problem(7, (9, 21), 256, valid=valid)
+    check_sweeps(problem, random_labels(problem, 8))
+
+
+def test_restart_returns_to_the_labels() -> None:
+    problem = random_problem(9, (8, 40), 3, batch=2)
+    fused: Sweep = NumbaSweep(problem, random_labels(problem, 1))
+    still = torch.zeros(2, dtype=torch.float64)
+    fused.sweep(torch.full((2,), 0.9, dtype=torch.float64))
+    fused.advance()
+    ahead, _ = fused.sweep(still)
+    fused.restart(torch.tensor([True, False]))
+    back, _ = fused.sweep(still)
+    expected, _ = TorchSweep(problem, fused.labels()).sweep(still)
+    torch.testing.assert_close(back[0], expected[0], rtol=1e-5, atol=1e-3)
+    assert torch.equal(back[1], ahead[1])
+    fused.restart(torch.ones(2, dtype=torch.bool), normalise=True)
+    torch.testing.assert_close(fused.labels().sum(1), torch.ones(2, 8, 40), rtol=0, atol=3e-7)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_threads_do_not_change_the_result(threads: int) -> None:
+    problem = random_problem(11, (200, 300), 5)
+    start, common = random_labels(problem, 12), torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        alone = NumbaSweep(problem, start)
+        torch.set_num_threads(threads)
+        shared = NumbaSweep(problem, start)
+    finally:
+        torch.set_num_threads(common)
+    for state in (alone, shared):
+        for _ in range(3):
+            state.sweep(torch.full((1,), 0.3, dtype=torch.float64))
+            state.advance()
+    assert torch.equal(alone.labels(), shared.labels())
+
+
+def test_logarithm() -> None:
+    from napari_softseg.solver.kernels.numba_rows import log
+
+    values = np.float32(np.logspace(-30, 30, 2001))
+    ours = np.array([log(value) for value in values])
+    np.testing.assert_allclose(ours, np.log(values.astype(np.float64)), rtol=2e-7, atol=1e-7)
+
+
+def test_float64_and_dense_problems_go_to_the_reference() -> None:
+    problem = random_problem(1, (5, 5), 2)
+    assert isinstance(sweep_for(problem, problem.start()), NumbaSweep)
+    wide = problem.to(torch.device("cpu"), torch.float64)
+    assert isinstance(sweep_for(wide, wide.start()), TorchSweep)
+
+
+SOLVE = """
+import logging, numpy as np
+logging.basicConfig(level=logging.WARNING, format="%(message)s")
+{before}
+from napari_softseg import solve
+rng = np.random.default_rng(0)
+image = rng.integers(0, 255, (40, 50, 3), dtype=np.uint8)
+strokes = np.zeros((40, 50), np.uint8)
+strokes[3:6, 5:20], strokes[30:33, 20:40] = 1, 2
+for _ in range(2):
+    found = solve(image, strokes, device="cpu", unary=np.full((2, 40, 50), 0.5)).probabilities
+np.save({out!r}, found)
+"""
+
+
+def solved(tmp_path: Path, before: str, **environment: str) -> tuple[np.ndarray, str]:
+    """Solve in a process of its own; return the result and what it said."""
+    out = tmp_path / "found.npy"
+    ran = subprocess.run(
+        [sys.executable, "-c", SOLVE.format(before=before, out=str(out))],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return np.load(out), ran.stderr
+
+
+def test_without_numba_pytorch_solves_and_says_so_once(tmp_path: Path) -> None:
+    with_it, said = solved(tmp_path, "")
+    assert said == ""
+    without, said = solved(tmp_path, "import sys; sys.modules['numba'] = None")
+    assert said.count("Numba cannot be used") == 1
+    np.testing.assert_allclose(with_it, without, atol=0.01)
+
+
+def test_damaged_compiled_code_is_rebuilt(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    expected, _ = solved(tmp_path, "", NUMBA_CACHE_DIR=str(cache))
+    files = [path for path in cache.rglob("*") if path.suffix in (".nbi", ".nbc")]
+    assert any("sweep_rows" in path.name for path in files)
+    for number, path in enumerate(files):
+        whole = path.read_bytes()
+        path.write_bytes((whole[: len(whole) // 2], b"x" * 100, b"")[number % 3])
+    again, _ = solved(tmp_path, "", NUMBA_CACHE_DIR=str(cache))
+    assert np.array_equal(expected, again)
+    _, said = solved(tmp_path, "", NUMBA_CACHE_DIR=str(cache))
+    assert said == ""
