@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -242,7 +243,11 @@ def open_tiff(path: Path) -> tuple[Any, str] | None:
                 return None
             if series.dataoffset is not None:  # one run of bytes, which zarr would read whole
                 return tifffile.memmap(path, mode="r"), series.axes
-            return zarr.open_array(tifffile.imread(path, aszarr=True, level=0), mode="r"), series.axes
+            axes = series.axes
+        store = tifffile.imread(path, aszarr=True, level=0)
+        array = zarr.open_array(store, mode="r")
+        weakref.finalize(array, store.close)
+        return array, axes
     except (tifffile.TiffFileError, IndexError) as error:
         raise InputError(f"{path} cannot be read: damaged, or no TIFF ({error}).") from None
 

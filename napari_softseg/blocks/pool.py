@@ -18,7 +18,7 @@ from napari_softseg.blocks.block import BlockJob
 from napari_softseg.errors import InputError
 from napari_softseg.solver.solution import Status
 
-_PATIENCE = 10
+PATIENCE = 10
 """Seconds to wait for a scheduler, and for its first worker."""
 
 
@@ -97,14 +97,14 @@ def open_pool(scheduler: str | None, workers: int | None) -> Iterator[Pool]:
             "A scheduler needs dask.distributed: pip install 'napari-softseg[distributed]'."
         ) from None
     try:
-        client = Client(scheduler, timeout=_PATIENCE)
+        client = Client(scheduler, timeout=PATIENCE)
     except (OSError, TimeoutError, ValueError) as error:
         raise InputError(
             f"No dask scheduler answers at {scheduler} ({error}); start one with: dask scheduler."
         ) from None
     with client:
         try:
-            client.wait_for_workers(1, timeout=_PATIENCE)
+            client.wait_for_workers(1, timeout=PATIENCE)
         except TimeoutError:
             raise InputError(
                 f"The scheduler at {scheduler} has no workers; start some with: dask worker {scheduler}."

@@ -29,12 +29,12 @@ class Large:
 
 @pytest.fixture(scope="session")
 def large() -> Large:
-    image = np.tile(data.astronaut()[::2, ::2], (2, 2, 1))[:420, :390]
+    image = np.tile(data.astronaut()[::2, ::2], (2, 2, 1))[:340, :302]
     scribbles = np.zeros(image.shape[:2], np.uint8)
     scribbles[100:130, 200:210] = 2
     scribbles[20:30, 50:150] = 5
     scribbles[150:165, 100:130] = 9
-    scribbles[300:320, 300:330] = 2
+    scribbles[250:270, 250:280] = 2
     return Large(image, scribbles, solve(image, scribbles, device="cpu"))
 
 
@@ -52,9 +52,9 @@ class Files:
 
     @property
     def args(self) -> list[str]:
-        """Arguments of a block run on the command line: 4 x 4 blocks."""
+        """Arguments of a block run on the command line, 4 x 4 blocks."""
         where = ["solve", str(self.image), str(self.scribbles), "-o", str(self.folder / "out")]
-        return [*where, "--block", "112", "--halo", "32", "--device", "cpu"]
+        return [*where, "--block", "88", "--halo", "32", "--device", "cpu"]
 
     @property
     def made(self) -> list[str]:
