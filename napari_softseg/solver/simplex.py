@@ -14,6 +14,9 @@ from napari_softseg.solver.relaxations import CLASS_DIM, wide_type
 
 _MAX_STEPS = 60
 
+_AT_ONCE = 131_072
+"""Numbers solved together on the CPU: they stay in its cache, and a hard pixel holds up few others."""
+
 
 def minimise_on_simplex(
     a: Tensor, b: Tensor | None, c: Tensor | None, d: Tensor | None, y: Tensor, tolerance: float
@@ -34,6 +37,20 @@ def minimise_on_simplex(
     """
     if b is None and c is None:
         return a / a.sum(CLASS_DIM, keepdim=True) if d is None else _without_linear_term(a, d, y, tolerance)
+    rows = max(1, _AT_ONCE * a.shape[-2] // a.numel())
+    if a.device.type != "cpu" or rows >= a.shape[-2]:
+        return _with_linear_term(a, b, c, d, y, tolerance)
+    result = torch.empty_like(a)
+    for top in range(0, a.shape[-2], rows):
+        part = (..., slice(top, top + rows), slice(None))
+        of_b, of_c, of_d = (None if x is None else x[part] for x in (b, c, d))
+        result[part] = _with_linear_term(a[part], of_b, of_c, of_d, y[part], tolerance)
+    return result
+
+
+def _with_linear_term(
+    a: Tensor, b: Tensor | None, c: Tensor | None, d: Tensor | None, y: Tensor, tolerance: float
+) -> Tensor:
     # poles, steps and labels a hair from one-hot: float32 is not enough here
     narrow, wide, tolerance = a.dtype, wide_type(a), min(tolerance, 1e-3)
     a, y = a.to(wide), y.to(wide)
