@@ -100,18 +100,18 @@ def _lattice(features: Tensor, shift: Tensor, group: Tensor, included: Tensor | 
     start = (dimensions + 1) * (grid * axis_code.unsqueeze(1)).sum(0) - grid.sum(0) * axis_code.sum()
     steps = ((dimensions + 1) * axis_code[axes[:-1]] - axis_code.sum()).cumsum(0)
     keys = (group * group_code + torch.cat([start.unsqueeze(0), start + steps])).T
-    found, corners = torch.unique(keys, return_inverse=True)
-    by_corner = torch.argsort(corners.flatten(), stable=True)
-    first = torch.searchsorted(
-        corners.flatten()[by_corner], torch.arange(len(found), device=features.device), out_int32=True
-    )
+    in_order, by_corner = torch.sort(keys.flatten(), stable=True)
+    fresh = torch.ones_like(in_order, dtype=torch.bool)
+    fresh[1:] = in_order[1:] != in_order[:-1]
+    corners = torch.empty(keys.shape, dtype=torch.int32, device=keys.device)
+    corners.view(-1)[by_corner] = fresh.cumsum(0, dtype=torch.int32) - 1
     shares = shares.T.contiguous()
     return Lattice(
-        corners=corners.int(),
+        corners=corners,
         shares=shares,
         points=(by_corner // (dimensions + 1)).int(),
         point_shares=shares.flatten()[by_corner],
-        first=first,
+        first=fresh.nonzero()[:, 0].int(),
     )
 
 
