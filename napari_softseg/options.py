@@ -62,7 +62,7 @@ class CrossEntropy(Choice):
 class Neighborhood(Choice):
     """Which pixels are neighbours."""
 
-    GRID4 = "grid4", "the 4 nearest pixels"
+    GRID4 = "grid4", "the 4 nearest pixels, in a volume the 6 nearest voxels"
     GRID8 = "grid8", "the 8 nearest pixels, diagonals weighted by 1/sqrt(2)"
     SN = "sn", "sparse non-local: the 4 nearest and 16 pixels up to 64 away, weighted by 1/distance"
     DN = "dn", "dense: all pixels, weighted by colour and distance; relaxations bl and q only"
@@ -132,6 +132,14 @@ class SolveOptions:
             "help": "neighbours dn only: how far apart pixels still count as neighbours, in pixels",
             "minimum": 1.0,
             "maximum": 100_000.0,
+        },
+    )
+    spacing: float = field(
+        default=1.0,
+        metadata={
+            "help": "volumes only: distance of two planes, in pixels of a plane",
+            "minimum": 0.01,
+            "maximum": 1000.0,
         },
     )
     method: str = field(

@@ -19,13 +19,17 @@ from napari_softseg.solver.device import resolve_device
 from napari_softseg.solver.gradient_descent import iter_gradient_descent
 from napari_softseg.solver.intensity import to_intensity
 from napari_softseg.solver.majorize_minimize import Minimum, iter_majorize_minimize
-from napari_softseg.solver.neighborhood import grid_edges
+from napari_softseg.solver.neighborhood import Edges, grid_edges
 from napari_softseg.solver.problem import Problem
 from napari_softseg.solver.random_walker import iter_random_walker
 from napari_softseg.solver.solution import Solution, SolveProgress, Status, drain
+from napari_softseg.solver.volume import volume_edges
 
 UnaryModel = Callable[[npt.NDArray[Any], tuple[int, ...]], npt.NDArray[np.floating[Any]]]
-"""A trained model as the unary: called with the image and the class values, returns (K, H, W)."""
+"""A trained model as the unary: called with the image and the class values, returns (K, H, W).
+
+For a volume it returns (K, D, H, W).
+"""
 
 
 def solve(
@@ -40,6 +44,7 @@ def solve(
     lambda_: float = DEFAULTS.lambda_,
     bandwidth: float = DEFAULTS.bandwidth,
     reach: float = DEFAULTS.reach,
+    spacing: float = DEFAULTS.spacing,
     method: str = DEFAULTS.method,
     device: str = DEFAULTS.device,
     unlabelled: int = DEFAULTS.unlabelled,
@@ -58,8 +63,9 @@ def solve(
     ----------
     image : (H, W) or (H, W, C) array
         Any real dtype, any number of channels. 8-bit values are used as they are; for the rule for
-        other dtypes see :mod:`napari_softseg.solver.intensity`.
-    scribbles : (H, W) array of ints
+        other dtypes see :mod:`napari_softseg.solver.intensity`. With scribbles (D, H, W) it is a
+        volume, (D, H, W) or (D, H, W, C), and so are the unary, the mask and the result.
+    scribbles : (H, W) or (D, H, W) array of ints
         Class value 0..255 on strokes, `unlabelled` elsewhere; at least two classes.
     unary : str, (K, H, W) array or callable
         ``"classifier"`` (a pixel classifier trained on the strokes), ``"none"``, probabilities with
@@ -76,6 +82,8 @@ def solve(
         Edge sensitivity in grey values of 0..255.
     reach : float
         Neighborhood dn only: standard deviation, in pixels, of the distance between neighbours.
+    spacing : float
+        Volumes only: distance of two planes, in pixels of a plane.
     method : str
         mm (default), gd (the paper's 200 steps) or closed-form (relaxation q only).
     device : str
@@ -121,6 +129,7 @@ def solve(
             lambda_=lambda_,
             bandwidth=bandwidth,
             reach=reach,
+            spacing=spacing,
             method=method,
             device=device,
             unlabelled=unlabelled,
@@ -155,19 +164,34 @@ def iter_solve(
     chosen = SolveOptions(**options)
     check_method(chosen)
     target = resolve_device(chosen.device)
-    pixels, valid = checked_image(image, mask)
-    seeds, values = checked_seeds(scribbles, pixels.shape[:2], chosen.unlabelled, classes, valid)
-    intensity = to_intensity(pixels, valid)
+    axes = 3 if np.ndim(scribbles) == 3 else 2
+    pixels, valid = checked_image(image, mask, axes)
+    shape = pixels.shape[:axes]
+    seeds, values = checked_seeds(scribbles, shape, chosen.unlabelled, classes, valid)
+    if axes == 3:
+        check_volume_options(chosen)
     if not isinstance(unary, str) and not callable(unary):
-        unary = checked_unary(unary, len(values), seeds.shape)
+        unary = checked_unary(unary, len(values), shape)
+    rows = (-1, shape[-1])  # planes of a volume lie one below the other from here on
+    valid = None if valid is None else valid.reshape(rows)
+    intensity = to_intensity(pixels.reshape(*rows, *pixels.shape[axes:]), valid)
     yield SolveProgress("unary", 0, 1)
     sigma = _sigma(unary, chosen, pixels, intensity, seeds, values, stop)
     guess_cut_short = stop is not None and stop.is_set()
-    problem = make_problem(intensity, seeds, len(values), sigma, valid, chosen, target)
+    problem = make_problem(
+        intensity,
+        seeds.reshape(rows),
+        len(values),
+        None if sigma is None else sigma.reshape(-1, *seeds.reshape(rows).shape),
+        valid,
+        chosen,
+        target,
+        depth=shape[0] if axes == 3 else 1,
+    )
     minimum: Minimum = yield from minimise(problem, chosen, stop)
-    labels = minimum.distributions
+    labels = minimum.labels
     return Solution(
-        probabilities=labels[0].cpu().numpy(),
+        probabilities=labels[0].cpu().numpy().reshape(-1, *shape),
         classes=values,
         terms=minimum.terms,
         sweeps=minimum.sweeps,
@@ -190,8 +214,11 @@ def _sigma(
     if isinstance(unary, str):
         if chosen.unary == Unary.NONE or chosen.eta == 0:
             return None
-        from napari_softseg.unary.classifier import classify_strokes
+        from napari_softseg.unary.classifier import classify_planes, classify_strokes
 
+        if seeds.ndim == 3:
+            planes = intensity.reshape(*seeds.shape, -1)
+            return classify_planes(planes, seeds, len(values), stop=stop)
         return classify_strokes(intensity, seeds, len(values), stop=stop)
     return checked_unary(unary(pixels, values), len(values), seeds.shape) if callable(unary) else unary
 
@@ -215,6 +242,15 @@ def check_method(chosen: SolveOptions) -> None:
         )
 
 
+def check_volume_options(chosen: SolveOptions) -> None:
+    """Raise InputError if the neighbourhood knows pixels of one plane only."""
+    if chosen.neighborhood != Neighborhood.GRID4:
+        raise InputError(
+            f"Neighborhood {chosen.neighborhood} joins pixels of one plane only; choose grid4 for a volume, "
+            "which joins the 6 nearest voxels, or solve plane by plane."
+        )
+
+
 def make_problem(
     intensity: npt.NDArray[np.float32],
     seeds: npt.NDArray[np.int64],
@@ -223,14 +259,23 @@ def make_problem(
     valid: npt.NDArray[np.bool_] | None,
     chosen: SolveOptions,
     target: torch.device,
+    depth: int = 1,
 ) -> Problem:
-    """Return the problem of one image (H, W, C), or of a block of one, on the device `target`."""
+    """Return the problem of one image (H, W, C), or of a block of one, on the device `target`.
+
+    The rows may be those of `depth` planes of a volume, (D * H, W, C).
+    """
     channels = torch.from_numpy(intensity).to(target).movedim(-1, 0)[None].contiguous()
     inside = None if valid is None else torch.from_numpy(valid)[None].to(target)
     dense = chosen.neighborhood == Neighborhood.DN
+    edges: Edges = {}
+    if depth > 1:
+        edges = volume_edges(channels, depth, chosen.bandwidth, chosen.spacing, inside)
+    elif not dense:
+        edges = grid_edges(channels, chosen.neighborhood, chosen.bandwidth, inside)
     return Problem(
         seeds=torch.from_numpy(seeds)[None].to(target),
-        edges={} if dense else grid_edges(channels, chosen.neighborhood, chosen.bandwidth, inside),
+        edges=edges,
         dense=dense_edges(channels, chosen.bandwidth, chosen.reach, inside) if dense else None,
         n_classes=n_classes,
         sigma=None if sigma is None else torch.from_numpy(sigma)[None].to(target),
@@ -239,6 +284,7 @@ def make_problem(
         cross_entropy=chosen.cross_entropy,
         eta=chosen.eta,
         lambda_=chosen.lambda_,
+        depth=depth,
     )
 
 

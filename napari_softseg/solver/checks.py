@@ -11,9 +11,12 @@ import numpy.typing as npt
 from napari_softseg.errors import InputError
 from napari_softseg.options import MAX_CLASS_VALUE
 
+MAX_COLORS = 4
+"""A last axis this short holds colours, not the columns of a volume."""
 
-def checked_mask(mask: Any, shape: tuple[int, int]) -> npt.NDArray[np.bool_] | None:
-    """Return the mask as (H, W) bool, or None when it keeps every pixel."""
+
+def checked_mask(mask: Any, shape: tuple[int, ...]) -> npt.NDArray[np.bool_] | None:
+    """Return the mask as bool, (H, W) or (D, H, W), or None when it keeps every pixel."""
     if mask is None:
         return None
     mask = np.asarray(mask)
@@ -27,51 +30,68 @@ def checked_mask(mask: Any, shape: tuple[int, int]) -> npt.NDArray[np.bool_] | N
     return None if mask.all() else mask
 
 
-def checked_image(image: Any, mask: Any = None) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_] | None]:
-    """Return the image as an array (H, W) or (H, W, C) and its mask, or raise InputError."""
+def checked_image(
+    image: Any, mask: Any = None, axes: int = 2
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_] | None]:
+    """Return the image as an array (H, W) or (H, W, C) and its mask, or raise InputError.
+
+    With `axes` 3 it is a volume (D, H, W) or (D, H, W, C).
+    """
     image = np.asarray(image)
-    check_image_form(image.shape, image.dtype)
-    mask = checked_mask(mask, image.shape[:2])
-    bad = not_finite(image, mask)
+    check_image_form(image.shape, image.dtype, axes)
+    mask = checked_mask(mask, image.shape[:axes])
+    bad = not_finite(image, mask, axes)
     if bad is not None:
         refuse_not_finite(int(bad.sum()), *np.argwhere(bad)[0])
     return image, mask
 
 
-def check_image_form(shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-    """Raise InputError if no image of this shape and dtype can be solved."""
-    if len(shape) not in (2, 3):
-        raise InputError(
-            f"Expected an image of shape (H, W) or (H, W, C), but got {len(shape)} dimensions {shape}."
+def check_image_form(shape: tuple[int, ...], dtype: np.dtype[Any], axes: int = 2) -> None:
+    """Raise InputError if no image, or volume (`axes` 3), of this shape and dtype can be solved."""
+    if len(shape) not in (axes, axes + 1):
+        expected = (
+            "an image of shape (H, W) or (H, W, C)"
+            if axes == 2
+            else "a volume of shape (D, H, W) or (D, H, W, C), for the scribbles have three axes,"
         )
+        raise InputError(f"Expected {expected}, but got {len(shape)} dimensions {shape}.")
     if dtype.kind not in "buif":
         raise InputError(f"Expected an image of real numbers, but got dtype {dtype}.")
-    if min(shape[:2]) < 2:
-        raise InputError(f"Expected an image of at least 2 x 2 pixels, but got {_size(shape[:2])}.")
-    if len(shape) == 3 and shape[2] < 1:
-        raise InputError(f"Expected an image with at least one channel, but got shape {shape}.")
+    if min(shape[axes - 2 : axes]) < 2:
+        got = _size(shape[axes - 2 : axes])
+        raise InputError(f"Expected an image of at least 2 x 2 pixels, but got {got}.")
+    if axes == 3 and shape[2] <= MAX_COLORS:
+        raise InputError(
+            f"Scribbles of shape {shape[:3]} look like the colours of an image; they need one class value per "
+            f"pixel, (H, W), and those of a volume more than {MAX_COLORS} columns."
+        )
+    if min(shape) < 1:
+        what = "channel" if axes == 2 else "plane and channel"
+        raise InputError(f"Expected an image with at least one {what}, but got shape {shape}.")
 
 
 def not_finite(
-    image: npt.NDArray[Any], mask: npt.NDArray[np.bool_] | None = None
+    image: npt.NDArray[Any], mask: npt.NDArray[np.bool_] | None = None, axes: int = 2
 ) -> npt.NDArray[np.bool_] | None:
     """Return where an image, or a part of one, is NaN or infinite inside the mask; None for nowhere."""
     if image.dtype.kind != "f":
         return None
     # beyond float32 counts as infinite: the solver works in it
     bad: npt.NDArray[np.bool_] = ~(np.abs(image) <= np.finfo(np.float32).max)
-    if bad.ndim == 3:
-        bad = np.any(bad, axis=2)
+    if bad.ndim > axes:
+        bad = np.any(bad, axis=-1)
     if mask is not None:
         bad &= mask
     return bad if bad.any() else None
 
 
-def refuse_not_finite(count: int, row: int, column: int) -> NoReturn:
-    """Raise InputError for pixels that are no numbers."""
+def refuse_not_finite(count: int, *first: int) -> NoReturn:
+    """Raise InputError for pixels that are no numbers, the first at (plane,) row and column."""
+    names = ("plane", "row", "column")[-len(first) :]
+    place = ", ".join(f"{name} {number}" for name, number in zip(names, first, strict=True))
     raise InputError(
-        f"The image has {count} NaN or infinite pixels, the first at row {row}, "
-        f"column {column}; replace them or leave them out with a mask."
+        f"The image has {count} NaN or infinite pixels, the first at {place}; "
+        "replace them or leave them out with a mask."
     )
 
 
@@ -82,7 +102,7 @@ def checked_seeds(
     classes: Sequence[int] | None = None,
     mask: npt.NDArray[np.bool_] | None = None,
 ) -> tuple[npt.NDArray[np.int64], tuple[int, ...]]:
-    """Return seeds (H, W) int64, -1 without a stroke and else the class index, and the class values.
+    """Return seeds int64 of the image's shape, -1 without a stroke and else the class index, and the values.
 
     Raises
     ------
@@ -158,11 +178,12 @@ def class_seeds(
 
 
 def checked_unary(unary: Any, n_classes: int, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
-    """Return a given unary as (K, H, W) float32 distributions, or raise InputError."""
+    """Return a given unary as (K, *shape) float32 distributions, or raise InputError."""
     sigma = np.asarray(unary)
     expected = (n_classes, *shape)
     if sigma.shape != expected:
-        raise InputError(f"Expected a unary of shape (K, H, W) = {expected}, but got {sigma.shape}.")
+        axes = "(K, H, W)" if len(shape) == 2 else "(K, D, H, W)"
+        raise InputError(f"Expected a unary of shape {axes} = {expected}, but got {sigma.shape}.")
     if sigma.dtype.kind not in "buif" or not np.isfinite(sigma).all() or (sigma < 0).any():
         raise InputError(
             "Expected a unary of finite probabilities >= 0; it holds NaN, infinite or negative values."

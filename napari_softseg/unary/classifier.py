@@ -201,6 +201,40 @@ def classify_strokes(
     return StrokeClassifier.fit([(features, seeds)], n_classes).predict(features, stop=stop)
 
 
+def classify_planes(
+    volume: npt.NDArray[np.float32],
+    seeds: Seeds,
+    n_classes: int,
+    *,
+    stop: threading.Event | None = None,
+) -> npt.NDArray[np.float32]:
+    """Do what :func:`classify_strokes` does for a volume: one classifier, fitted on all planes with strokes.
+
+    Parameters
+    ----------
+    volume : (D, H, W, C) float32 array
+    seeds : (D, H, W) int64 array
+    n_classes : int
+    stop : threading.Event, optional
+
+    Returns
+    -------
+    (K, D, H, W) float32 array
+    """
+    stop = stop or threading.Event()
+    result = np.full((n_classes, *seeds.shape), 1 / n_classes, dtype=np.float32)
+    if stop.is_set():
+        return result
+    step = grid_step(*seeds.shape[1:])
+    drawn = np.flatnonzero((seeds >= 0).any((1, 2)))
+    patches = ((ImageFeatures(volume[plane], step), seeds[plane]) for plane in drawn)
+    classifier = StrokeClassifier.fit(patches, n_classes)
+    for number, plane in enumerate(volume):
+        if not stop.is_set():
+            result[:, number] = classifier.predict(ImageFeatures(plane, step), stop=stop)
+    return result
+
+
 _last: list[tuple[npt.NDArray[np.float32], ImageFeatures]] = []
 
 

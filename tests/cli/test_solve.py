@@ -70,6 +70,7 @@ def test_every_option_reaches_the_solver(case: Case, run: RunProgram) -> None:
         "lambda_": 2.5,
         "bandwidth": 20.0,
         "reach": 30.0,
+        "spacing": 2.0,
         "method": "gd",
         "device": "cpu",
         "unlabelled": 3,
