@@ -19,6 +19,7 @@ import numpy.typing as npt
 from napari_softseg import __version__
 from napari_softseg.blocks.block import BlockJob, UnarySource
 from napari_softseg.blocks.pool import open_pool
+from napari_softseg.blocks.pyramid import iter_pyramid
 from napari_softseg.blocks.source import Plane, as_plane
 from napari_softseg.blocks.store import LABELS, SCALE, SOFT, SWEEP_LIMIT, UNDONE, BlockStore, open_store
 from napari_softseg.blocks.survey import Inputs, Survey, iter_fit, iter_survey
@@ -104,7 +105,8 @@ def solve_blocks(
         Folder of the group, usually ``NAME.zarr``.
     progress : callable, optional
         Called with every :class:`~napari_softseg.solver.solution.SolveProgress`: bands of
-        the image looked at (stage ``"survey"``), patches with strokes (``"unary"``), blocks (``"solve"``).
+        the image looked at (stage ``"survey"``), patches with strokes (``"unary"``), blocks (``"solve"``),
+        coarser copies of the result (``"pyramid"``).
     **arguments
         Those of :func:`iter_solve_blocks`.
 
@@ -223,6 +225,8 @@ def iter_solve_blocks(
                 yield SolveProgress("solve", before + finished, total)
     ended = store.done()
     done = int((ended != UNDONE).sum())
+    if done == total:
+        yield from iter_pyramid(store, size)
     limited = bool((ended == SWEEP_LIMIT).any())
     return BlockSolution(
         path=store.path,

@@ -23,7 +23,8 @@ from napari_softseg.blocks.tiling import CHUNK, Tiling, Window
 from napari_softseg.colors import class_color
 from napari_softseg.errors import InputError
 
-SOFT, LABELS, DONE = "0", "labels/classes/0", "done"
+LABEL_GROUP = "labels/classes"
+SOFT, LABELS, DONE = "0", f"{LABEL_GROUP}/0", "done"
 SCALE = 255
 """Stored value of probability 1."""
 
@@ -202,7 +203,7 @@ def _create(
         }
     )
     group["labels"].update_attributes({"ome": {"version": "0.5", "labels": ["classes"]}})
-    group["labels/classes"].update_attributes(
+    group[LABEL_GROUP].update_attributes(
         {
             "ome": {
                 "version": "0.5",

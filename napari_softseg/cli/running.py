@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from napari_softseg.solver.solution import SolveProgress
 
-_STAGES = {"survey": "looking", "unary": "first guess", "solve": "solving"}
+_STAGES = {"survey": "looking", "unary": "first guess", "solve": "solving", "pyramid": "coarser copies"}
 
 
 @contextmanager

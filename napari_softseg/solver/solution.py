@@ -40,7 +40,7 @@ class SolveProgress:
     """One report of a running solve."""
 
     stage: str
-    """``"unary"`` or ``"solve"``; before these, for an image solved by blocks, ``"survey"``."""
+    """``"unary"`` or ``"solve"``; an image solved by blocks begins with ``"survey"``, ends with ``"pyramid"``."""
     step: int
     """Sweeps done so far in this stage."""
     max_steps: int

@@ -17,6 +17,11 @@ from napari_softseg import Solution, solve
 Pixels = npt.NDArray[Any]
 
 
+def stored(group: Path | str, name: str) -> Pixels:
+    """Return an array of a result, whole."""
+    return np.asarray(zarr.open_array(Path(group) / name, mode="r")[:])
+
+
 @dataclass(frozen=True)
 class Large:
     """A photo, tiled, with strokes of classes 2, 5 and 9 in one corner of it."""

@@ -18,7 +18,7 @@ import zarr
 
 from napari_softseg import InputError, SolveProgress, Status, solve
 from napari_softseg.blocks import Plane, open_image, open_scribbles, open_unary, solve_blocks
-from tests.blocks.conftest import Files, Large
+from tests.blocks.conftest import Files, Large, stored
 
 ALL = slice(None)
 BLOCKS: dict[str, Any] = {"block": 88, "halo": 96, "device": "cpu"}
@@ -99,13 +99,13 @@ def test_arrays_in_any_form(form: str, large: Large, tmp_path: Path) -> None:
     other = FORMS[form]
     (tmp_path / "i").mkdir()
     (tmp_path / "s").mkdir()
-    shaped = other(image, tmp_path / "i"), other(scribbles, tmp_path / "s")
+    shaped, drawn = other(image, tmp_path / "i"), other(scribbles, tmp_path / "s")
     options: dict[str, Any] = {"device": "cpu", "max_sweeps": 5}
     plain = solve(image, scribbles, **options)
-    np.testing.assert_array_equal(solve(*shaped, **options).probabilities, plain.probabilities)
-    sizes = {"block": 120, "halo": 64}
+    np.testing.assert_array_equal(solve(shaped, drawn, **options).probabilities, plain.probabilities)
+    sizes: dict[str, Any] = {"block": 120, "halo": 64}
     expected = solve_blocks(image, scribbles, tmp_path / "plain.zarr", **sizes, **options)
-    found = solve_blocks(*shaped, tmp_path / "form.zarr", **sizes, **options)
+    found = solve_blocks(shaped, drawn, tmp_path / "form.zarr", **sizes, **options)
     np.testing.assert_array_equal(found.soft[:], expected.soft[:])
     assert off(found.probabilities(ALL, ALL), plain.probabilities).mean() < 0.02
 
@@ -113,9 +113,9 @@ def test_arrays_in_any_form(form: str, large: Large, tmp_path: Path) -> None:
 @pytest.mark.parametrize("dtype", [np.uint16, np.float32, bool])
 def test_intensities_by_the_rule_of_the_whole_image(dtype: Any, large: Large, tmp_path: Path) -> None:
     """A dark corner stays dark: a block that found its own percentiles would stretch it."""
-    image = large.image[:200, :230, 0].astype(np.float32)
-    image[:100, :100] /= 50
-    image = image > 100 if dtype is bool else (image * 40).astype(dtype)
+    dark = large.image[:200, :230, 0].astype(np.float32)
+    dark[:100, :100] /= 50
+    image: Any = dark > 100 if dtype is bool else (dark * 40).astype(dtype)
     scribbles = large.scribbles[:200, :230]
     whole = solve(image, scribbles, device="cpu")
     found = solve_blocks(image, scribbles, tmp_path / "o.zarr", block=100, halo=100, device="cpu")
@@ -128,7 +128,7 @@ def test_mask_and_more_classes(large: Large, tmp_path: Path) -> None:
     mask[280:320, 50:90] = False
     image = large.image.astype(np.float32)
     image[~mask] = np.nan
-    options = {"mask": mask, "classes": (2, 5, 7, 9), "device": "cpu"}
+    options: dict[str, Any] = {"mask": mask, "classes": (2, 5, 7, 9), "device": "cpu"}
     whole = solve(image, large.scribbles, **options)
     found = solve_blocks(image, large.scribbles, tmp_path / "o.zarr", block=88, halo=96, **options)
     probabilities = found.probabilities(ALL, ALL)
@@ -165,7 +165,7 @@ def test_out_of_memory_halves_the_block(error: type[Exception], large: Large, tm
         bright = pixels.mean(axis=2) / 255
         return np.stack([bright, 1 - bright, np.full(bright.shape, 0.2)])
 
-    sizes = {"block": 172, "halo": 32, "device": "cpu"}
+    sizes: dict[str, Any] = {"block": 172, "halo": 32, "device": "cpu"}
     tight = solve_blocks(large.image, large.scribbles, tmp_path / "o.zarr", unary=model, **sizes)
     loose = solve_blocks(large.image, large.scribbles, tmp_path / "l.zarr", unary=roomy, **sizes)
     assert tight.blocks == 4
@@ -274,3 +274,24 @@ def test_the_result_is_valid_ome_zarr(files: Files, large: Large, make_ome: Call
     stored = found.soft[:]
     chosen = np.take_along_axis(stored, np.searchsorted([2, 5, 9], found.labels[:])[None], axis=0)[0]
     assert (stored.max(axis=0) == chosen).all()
+
+
+def test_coarser_levels(large: Large, tmp_path: Path) -> None:
+    """A wide strip: 1302 pixels need one level more than 1024."""
+    image, scribbles = np.zeros((77, 1302), np.uint8), np.zeros((77, 1302), np.uint8)
+    image[:, :302], scribbles[:, :302] = large.image[:77, :, 0], large.scribbles[:77]
+    scribbles[40:50, 700:900] = 9
+    found = solve_blocks(image, scribbles, tmp_path / "o.zarr", block=512, device="cpu", max_sweeps=2)
+    for folder, fine in (("", found.soft[:]), ("labels/classes", found.labels[:])):
+        group = zarr.open_group(tmp_path / "o.zarr" / folder, mode="r")
+        ome: Any = group.attrs["ome"]
+        levels = ome["multiscales"][0]["datasets"]
+        assert [level["path"] for level in levels] == ["0", "1"]
+        assert levels[1]["coordinateTransformations"][0]["scale"][-2:] == [2.0, 2.0]
+        coarse = stored(tmp_path / "o.zarr" / folder, "1")
+        assert coarse.shape == (*fine.shape[:-2], 39, 651)
+        if folder:
+            np.testing.assert_array_equal(coarse, fine[::2, ::2])
+        else:
+            means = fine[:, :76].reshape(len(fine), 38, 2, 651, 2).mean(axis=(2, 4))
+            assert np.abs(coarse[:, :38] - means).max() <= 0.5

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import zarr
 
 from napari_softseg import InputError
 from napari_softseg.blocks import open_image, open_scribbles, solve_blocks
 from napari_softseg.cli import main
-from tests.blocks.conftest import Files
+from tests.blocks.conftest import Files, stored
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +38,6 @@ def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def _address(file: Path) -> str:
-    import json
-    import time
-
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:
@@ -55,8 +53,7 @@ def test_a_cluster_gives_the_same(scheduler: str, files: Files) -> None:
     alone = files.folder / "alone"
     assert main([*files.args, *fast, "-o", str(alone)]) == 0
     for name in ("0", "labels/classes/0", "done"):
-        there = zarr.open_group(files.out, mode="r")[name][:]
-        np.testing.assert_array_equal(there, zarr.open_group(f"{alone}.zarr", mode="r")[name][:])
+        np.testing.assert_array_equal(stored(files.out, name), stored(f"{alone}.zarr", name))
 
 
 def test_no_scheduler_says_so(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:

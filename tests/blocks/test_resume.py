@@ -20,7 +20,7 @@ import zarr
 from napari_softseg import InputError
 from napari_softseg.blocks import solve_blocks
 from napari_softseg.cli import main
-from tests.blocks.conftest import Files, Large
+from tests.blocks.conftest import Files, Large, stored
 
 PROGRAM = [sys.executable, "-m", "napari_softseg"]
 BLOCKS: dict[str, Any] = {"block": 88, "halo": 32, "device": "cpu"}
@@ -54,13 +54,12 @@ def test_a_run_that_was_killed_goes_on(how: signal.Signals, files: Files) -> Non
             "the same command goes on from there.\n"
         )
     # what is there is whole: blocks that are not done hold nothing or all
-    partial = zarr.open_group(files.out, mode="r")
-    sums = np.asarray(partial["0"][:], dtype=np.int64).sum(axis=0)
+    sums, ended = stored(files.out, "0").sum(axis=0, dtype=np.int64), stored(files.out, "done")
     for row in range(4):
         for column in range(4):
             block = sums[88 * row : 88 * row + 88, 88 * column : 88 * column + 88]
             assert (np.abs(block - 255) <= 2).all() or (block == 0).all()
-            assert not partial["done"][row, column] or block.all()
+            assert not ended[row, column] or block.all()
     times = {path: path.stat().st_mtime_ns for path in (files.out / "done" / "c").glob("*/*")}
 
     assert main([*files.args, *exact, "--json"]) == 0
@@ -71,10 +70,7 @@ def test_a_run_that_was_killed_goes_on(how: signal.Signals, files: Files) -> Non
     straight = files.folder / "straight"
     assert main([*files.args, *exact, "-o", str(straight)]) == 0
     for name in ("0", "labels/classes/0", "done"):
-        np.testing.assert_array_equal(
-            zarr.open_group(files.out, mode="r")[name][:],
-            zarr.open_group(f"{straight}.zarr", mode="r")[name][:],
-        )
+        np.testing.assert_array_equal(stored(files.out, name), stored(f"{straight}.zarr", name))
 
 
 def test_a_complete_result_is_left_alone(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
@@ -106,11 +102,11 @@ def test_another_run_is_refused_and_not_mixed(change: str, large: Large, tmp_pat
     small: dict[str, Any] = BLOCKS | {"max_sweeps": 1}
     solve_blocks(large.image, large.scribbles, out, **small)
     changed, options, says = CHANGES[change]
-    before = zarr.open_group(out, mode="r")["0"][:]
+    before = stored(out, "0")
     image, scribbles = changed(large.image, large.scribbles)
     with pytest.raises(InputError, match=says + ".*overwrite"):
         solve_blocks(image, scribbles, out, **small | options)
-    np.testing.assert_array_equal(zarr.open_group(out, mode="r")["0"][:], before)
+    np.testing.assert_array_equal(stored(out, "0"), before)
     again = solve_blocks(image, scribbles, out, overwrite=True, **small | options)
     assert again.solved == again.blocks
     assert [p.name for p in tmp_path.iterdir()] == ["o.zarr"]
