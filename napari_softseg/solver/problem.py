@@ -62,6 +62,8 @@ class Problem:
         in `edges` (which may then be empty); `relaxation` must be one of those it goes with.
     depth : int
         D where the H rows are those of D planes of a volume (:mod:`~napari_softseg.solver.volume`).
+    held : (B, K, H, W) float tensor or None
+        Labels that pixels outside of `valid` hold, at the rim of a part of an image; None: uniform.
     """
 
     seeds: Tensor
@@ -75,6 +77,7 @@ class Problem:
     lambda_: float = DEFAULTS.lambda_
     dense: DenseEdges | None = None
     depth: int = 1
+    held: Tensor | None = None
 
     def __post_init__(self) -> None:
         seeds = self.seeds if self.valid is None else torch.where(self.valid, self.seeds, -1)
@@ -107,6 +110,7 @@ class Problem:
             edges={offset: weight.to(device, dtype) for offset, weight in self.edges.items()},
             sigma=None if self.sigma is None else self.sigma.to(device, dtype),
             valid=None if self.valid is None else self.valid.to(device),
+            held=None if self.held is None else self.held.to(device, dtype),
             dense=None if self.dense is None else self.dense.to(device, dtype),
         )
 
@@ -129,7 +133,11 @@ class Problem:
         batch, rows, columns = torch.nonzero(~self.free, as_tuple=True)
         classes = self.seeds[batch, rows, columns]
         labels = F.one_hot(classes.clamp_min(0), self.n_classes).to(y)
-        labels[classes < 0] = 1 / self.n_classes
+        outside = classes < 0
+        if self.held is None:
+            labels[outside] = 1 / self.n_classes
+        else:
+            labels[outside] = self.held[batch[outside], :, rows[outside], columns[outside]].to(y)
         constrained = y.clone()
         constrained[batch, :, rows, columns] = labels
         return constrained
@@ -163,13 +171,18 @@ class Problem:
                 stay[..., *ends] += h
             energy += (w * terms.value(s, up, uq))[..., rows, :].sum((-2, -1), dtype=energy.dtype)
         if self.dense is not None:
-            relaxation = Relaxation.named(self.relaxation)
-            dense_pull = self.dense.pull(y)
-            pull += dense_pull
-            stay += self.dense.stay(relaxation)
-            halves = self.dense.energy(relaxation, y, dense_pull) - self._energy_among_seeds
-            energy += halves[..., rows, :].sum((-2, -1), dtype=energy.dtype)
+            dense = self.dense_pairwise(y)
+            return Pairwise(pull + dense.pull, stay + dense.stay, energy + dense.energy)
         return Pairwise(pull, stay, energy)
+
+    def dense_pairwise(self, y: Tensor) -> Pairwise:
+        """Return what :meth:`pairwise` does, of the dense edges alone (there must be some)."""
+        assert self.dense is not None
+        relaxation = Relaxation.named(self.relaxation)
+        pull = self.dense.pull(y)
+        # half of an edge at either end, less those that join two seeds
+        halves = self.dense.energy(relaxation, y, pull) - self._energy_among_seeds
+        return Pairwise(pull, self.dense.stay(relaxation), halves.sum((-2, -1), dtype=wide_type(y)))
 
     @cached_property
     def _energy_among_seeds(self) -> Tensor:
@@ -199,6 +212,23 @@ class Problem:
             edges={offset: weight[..., rows, :] for offset, weight in self.edges.items()},
             sigma=None if self.sigma is None else self.sigma[..., rows, :],
             valid=None if self.valid is None else self.valid[..., rows, :],
+            held=None if self.held is None else self.held[..., rows, :],
+        )
+
+    def crop(self, rows: slice, columns: slice, inner: Tensor, held: Tensor) -> Problem:
+        """Return the problem on a window whose pixels outside of `inner` hold their labels.
+
+        `inner` is (B, h, w) bool and `held` (B, K, h, w), both of the window's size. Not for volumes, and
+        not with dense edges.
+        """
+        part = (..., rows, columns)
+        return replace(
+            self,
+            seeds=self.seeds[part],
+            edges={offset: weight[part] for offset, weight in self.edges.items()},
+            sigma=None if self.sigma is None else self.sigma[part],
+            valid=inner if self.valid is None else inner & self.valid[part],
+            held=held,
         )
 
     def energy_terms(self, y: Tensor) -> EnergyTerms:
@@ -245,6 +275,7 @@ class Problem:
             valid=None
             if self.valid is None
             else _block_sum(self.valid.to(self.dtype).unsqueeze(1), self.depth)[:, 0] > 0,
+            held=None if self.held is None else _block_sum(self.held, self.depth) / 4,
             eta=(8 if self.depth > 1 else 4) * self.eta,
             depth=(self.depth + 1) // 2,
         )

@@ -18,6 +18,9 @@ from napari_softseg import InputError, solve
 from napari_softseg.options import CrossEntropy, Method, Relaxation
 from napari_softseg.solver.dense import DENSE_RELAXATIONS, DenseEdges, dense_edges
 from napari_softseg.solver.gradient_descent import iter_gradient_descent, logit_gradient
+from napari_softseg.solver.kernels import numba_sweep
+from napari_softseg.solver.kernels.numba_sweep import NumbaSweep
+from napari_softseg.solver.kernels.torch_sweep import TorchSweep
 from napari_softseg.solver.majorize_minimize import iter_majorize_minimize
 from napari_softseg.solver.neighborhood import grid_edges
 from napari_softseg.solver.problem import Problem
@@ -189,6 +192,27 @@ def test_energy_never_rises(relaxation: str, cross_entropy: str, dtype: torch.dt
     rounding = (1e-8 if dtype == torch.float64 else 1e-5) * energies[0]
     assert all(after <= before + rounding for before, after in itertools.pairwise(energies))
     assert energies[-1] < 0.9 * energies[0]
+
+
+@pytest.mark.parametrize(("relaxation", "cross_entropy"), PAIRS)
+@pytest.mark.parametrize("with_grid", [False, True])
+def test_the_fused_sweep_is_the_reference(relaxation: str, cross_entropy: str, with_grid: bool) -> None:
+    """Also where a grid lies beside the dense edges."""
+    assert numba_sweep.ready()
+    image = torch.cat([photo(), photo().flip(-1)])
+    edges = grid_edges(image.float(), "grid8", 30.0) if with_grid else {}
+    p = problem(image, relaxation=relaxation, cross_entropy=cross_entropy, dtype=torch.float32)
+    p = dataclasses.replace(p, edges=edges)
+    exact = p.to(torch.device("cpu"), torch.float64)
+    fused, reference = NumbaSweep(p, p.start(), 1e-5), TorchSweep(exact, exact.start())
+    for momentum in (0.0, 0.4, 0.4):
+        at = torch.full((2,), momentum, dtype=torch.float64)
+        (ours, moved), (theirs, expected) = fused.sweep(at), reference.sweep(at)
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-3)
+        torch.testing.assert_close(moved, expected, rtol=1e-3, atol=1e-3)
+        fused.advance()
+        reference.advance()
+        torch.testing.assert_close(fused.labels().double(), reference.labels(), atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize(("relaxation", "cross_entropy"), PAIRS)

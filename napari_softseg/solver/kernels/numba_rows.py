@@ -176,6 +176,15 @@ def _sum_pulls(g, point, where, n_edges, width, stride, n_classes, n, a):  # typ
 
 
 @njit(**_OPTIONS)
+def _add_rows(rows, width, stride, n_classes, n, a):  # type: ignore[no-untyped-def]
+    """Add the rows of all classes to a."""
+    for k in range(n_classes):
+        base, at = k * stride, k * width
+        for x in range(n):
+            a[at + x] += rows[base + x]
+
+
+@njit(**_OPTIONS)
 def _unary(  # type: ignore[no-untyped-def]
     cross_entropy, y, sigma, free, eta, stride, n_classes, n, weight, energy
 ):
@@ -405,6 +414,8 @@ def sweep_rows(  # type: ignore[no-untyped-def]
     weights,
     free,
     sigma,
+    far_pull,
+    far_stay,
     point,
     impurity,
     labels,
@@ -435,6 +446,8 @@ def sweep_rows(  # type: ignore[no-untyped-def]
     sigma, point, labels, new_labels, new_point : (M + H*K*stride + M,) float32
         `labels` are those the last step led to; `point`, extrapolated from them, is where the majoriser
         touches. `new_labels` and `new_point` are written.
+    far_pull, far_stay : like `point` and `free`, or empty
+        What dense edges add to the sum of w g y_j and to that of w h.
     impurity, new_impurity : like `free`
         1 - |y|^2 of `point`, and of `new_point` (written).
     shape : (3,) int64
@@ -467,6 +480,10 @@ def sweep_rows(  # type: ignore[no-untyped-def]
             y, u = point[here:], impurity[pixel : pixel + count]
             for x in range(n):
                 stay[x] = _ZERO
+            if far_stay.size > 0:
+                far = far_stay[pixel : pixel + count]
+                for x in range(n):
+                    stay[x] = far[x]
             # every edge of these pixels, seen from both of its ends
             for edge in range(2 * offsets.shape[0]):
                 o = edge // 2
@@ -494,6 +511,8 @@ def sweep_rows(  # type: ignore[no-untyped-def]
             )
             pull = result if relaxation == Q else a
             _sum_pulls(g, point, where, n_edges, width, stride, n_classes, n, pull)
+            if far_pull.size > 0:
+                _add_rows(far_pull[here:], width, stride, n_classes, n, pull)
             if relaxation == Q:
                 for x in range(np.uint64(shape[1] * step)):
                     result[x] *= lambda_

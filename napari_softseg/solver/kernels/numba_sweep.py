@@ -88,7 +88,7 @@ def _compile(kernels: ModuleType) -> None:
     shape, offsets = np.array([1, 2, 16]), np.array([[0, 1]])
     kernels.restart_rows(many, many, many.copy(), many.copy(), shape, 16, False)
     kernels.sweep_rows(
-        5, -1, one, one, one, one, offsets, many[None], many, many, many, many, many,
+        5, -1, one, one, one, one, offsets, many[None], many, many, many, many, many, many, many,
         many.copy(), many.copy(), many.copy(), shape, 16, 0, 1, np.zeros(3),
     )  # fmt: skip
 
@@ -99,7 +99,7 @@ ready = _COMPILED.ready
 
 def fits(problem: Problem) -> bool:
     """Return whether the kernel can take this problem."""
-    return problem.seeds.device.type == "cpu" and problem.dtype == torch.float32 and problem.dense is None
+    return problem.seeds.device.type == "cpu" and problem.dtype == torch.float32
 
 
 class NumbaSweep:
@@ -110,13 +110,15 @@ class NumbaSweep:
         classes = problem.n_classes
         stride = (self._width + _LANES - 1) // _LANES * _LANES
         stride += _LANES * (1 - stride // _LANES % 2)
-        reach = max(abs(dx) for _, dx in problem.edges)
+        # the kernel wants some edge; beside dense ones there may be none
+        local = problem.edges or {(0, 1): torch.zeros_like(problem.free, dtype=problem.dtype)}
+        reach = max(abs(dx) for _, dx in local)
         self._margin = (reach + _LANES - 1) // _LANES * _LANES
         self._shape = np.array([self._height, classes, stride])
         self._problem, self._tolerance = problem, np.float32(tolerance)
-        self._offsets = np.array(list(problem.edges), dtype=np.int64)
+        self._offsets = np.array(list(local), dtype=np.int64)
         flat = self._flat(batch, 1)
-        self._weights = np.stack([self._fill(flat(0), w[:, None]) for w in problem.edges.values()], 1)
+        self._weights = np.stack([self._fill(flat(0), w[:, None]) for w in local.values()], 1)
         self._free = self._fill(flat(0), problem.free[:, None].float())
         self._impurity = [flat(0), flat(0)]
         flat = self._flat(batch, classes)
@@ -126,6 +128,9 @@ class NumbaSweep:
         self._sigma = (
             self._point[0] if problem.sigma is None else self._fill(flat(1 / classes), problem.sigma)
         )
+        self._far_pull, self._far_stay = np.empty((2, batch, 0), np.float32)
+        if problem.dense is not None:
+            self._far_pull, self._far_stay = flat(0), self._flat(batch, 1)(0)
         work = self._height * stride * classes
         self._threads = min(torch.get_num_threads(), 1 + work // _PER_THREAD)
 
@@ -150,6 +155,12 @@ class NumbaSweep:
         cross_entropy = list(CrossEntropy).index(CrossEntropy.named(problem.cross_entropy))
         if problem.sigma is None:
             cross_entropy = -1
+        far = None
+        if problem.dense is not None:
+            dense = problem.dense_pairwise(self._image(self._point[0]))
+            far = problem.lambda_ * dense.energy
+            self._fill(self._far_pull, dense.pull)
+            self._fill(self._far_stay, dense.stay[:, None])
         bands = min(self._height, 4 * self._threads if self._threads > 1 else 1)
         edges = np.linspace(0, self._height, bands + 1).astype(int)
         tasks = [(b, i) for b in range(len(self._free)) for i in range(bands)]
@@ -161,9 +172,10 @@ class NumbaSweep:
             rows(
                 relaxation, cross_entropy, np.float32(problem.eta), np.float32(problem.lambda_),
                 self._tolerance, ahead[b], self._offsets, self._weights[b], self._free[b],
-                self._sigma[b], self._point[0][b], self._impurity[0][b], self._labels[0][b],
-                self._labels[1][b], self._point[1][b], self._impurity[1][b], self._shape,
-                self._margin, int(edges[i]), int(edges[i + 1]), report[b, i],
+                self._sigma[b], self._far_pull[b], self._far_stay[b], self._point[0][b],
+                self._impurity[0][b], self._labels[0][b], self._labels[1][b], self._point[1][b],
+                self._impurity[1][b], self._shape, self._margin, int(edges[i]), int(edges[i + 1]),
+                report[b, i],
             )  # fmt: skip
 
         queue = iter(tasks)
@@ -177,7 +189,10 @@ class NumbaSweep:
         for helper in helpers:
             helper.result()
         pairwise, unary, moved = torch.from_numpy(report.sum(1)).unbind(1)
-        return torch.stack([problem.eta * unary, problem.lambda_ * pairwise], 1), moved / 2
+        pairwise = problem.lambda_ * pairwise
+        if far is not None:
+            pairwise += far
+        return torch.stack([problem.eta * unary, pairwise], 1), moved / 2
 
     def advance(self) -> None:
         """Swap the buffers."""
