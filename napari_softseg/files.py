@@ -33,6 +33,8 @@ from napari_softseg.errors import InputError
 Array = npt.NDArray[Any]
 
 READABLE = "PNG, JPEG, WebP, BMP, TIFF or .npy"
+MAX_COLORS = 4
+"""A longer last axis of scribbles holds columns rather than colours."""
 MAX_LEADING_CHANNELS = 32
 """A longer first axis is a stack of planes rather than channels."""
 
@@ -55,7 +57,7 @@ class _Pixels:
     has_alpha: bool = False
 
 
-def read_image(path: str | os.PathLike[str]) -> Array:
+def read_image(path: str | os.PathLike[str], *, volume: bool = False) -> Array:
     """Read an image.
 
     Parameters
@@ -63,6 +65,8 @@ def read_image(path: str | os.PathLike[str]) -> Array:
     path
         PNG, JPEG, WebP, BMP, TIFF or ``.npy`` file. Palette colours are looked up,
         alpha is dropped, the EXIF orientation is not applied.
+    volume
+        Whether a stack of planes is expected; then (D, H, W) or (D, H, W, C) is returned.
 
     Returns
     -------
@@ -75,7 +79,7 @@ def read_image(path: str | os.PathLike[str]) -> Array:
     Raises
     ------
     InputError
-        If the file is missing, unreadable, empty, damaged, or a stack of planes.
+        If the file is missing, unreadable, empty, damaged, or an unexpected stack of planes.
     """
     pixels = _read(Path(path))
     array = pixels.array
@@ -83,10 +87,13 @@ def read_image(path: str | os.PathLike[str]) -> Array:
         array = pixels.palette[array]
     if array.dtype == bool:
         array = array.astype(np.uint8) * np.uint8(255)
-    array = _channels_last(array, pixels.axes, Path(path))
+    if not volume:
+        array = _channels_last(array, pixels.axes, Path(path))
+    elif array.ndim == 4 and "C" in pixels.axes:
+        array = np.moveaxis(array, pixels.axes.index("C"), -1)
     if pixels.has_alpha:
         array = array[..., :-1]
-    return array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
+    return array[..., 0] if array.ndim == 3 + volume and array.shape[-1] == 1 else array
 
 
 def read_scribbles(path: str | os.PathLike[str]) -> Array:
@@ -102,7 +109,7 @@ def read_scribbles(path: str | os.PathLike[str]) -> Array:
     Returns
     -------
     ndarray
-        (H, W) integers in the file's own dtype.
+        (H, W) integers in the file's own dtype; (D, H, W) from a stack of planes.
 
     Raises
     ------
@@ -113,7 +120,7 @@ def read_scribbles(path: str | os.PathLike[str]) -> Array:
     path = Path(path)
     pixels = _read(path)
     array = pixels.array
-    if array.ndim == 3:
+    if array.ndim == 3 and not _is_stack(pixels):
         array = _channels_last(array, pixels.axes, path)
         if pixels.has_alpha and (array[..., -1] == _opaque(array.dtype)).all():
             array = array[..., :-1]
@@ -137,15 +144,15 @@ def read_scribbles(path: str | os.PathLike[str]) -> Array:
 
 
 def read_unary(path: str | os.PathLike[str]) -> Array:
-    """Read a distribution per pixel, (K, H, W) floats, from a ``.npy`` or TIFF file.
+    """Read a distribution per pixel, (K, H, W) or (K, D, H, W) floats, from a ``.npy`` or TIFF file.
 
     Raises
     ------
     InputError
-        If the file cannot be read, or does not hold three-dimensional floats.
+        If the file cannot be read, or does not hold floats with three axes, or four for a volume.
     """
     pixels = _read(Path(path))
-    if pixels.array.ndim != 3 or pixels.array.dtype.kind != "f":
+    if pixels.array.ndim not in (3, 4) or pixels.array.dtype.kind != "f":
         raise InputError(
             f"Expected (K, H, W) floats in {path}, but it holds {pixels.array.dtype} of shape "
             f"{pixels.array.shape}; give one probability per class and pixel."
@@ -311,6 +318,13 @@ def _read_npy(path: Path) -> _Pixels:
 def _channels_last(array: Array, axes: str, path: Path) -> Array:
     """Return (H, W) or (H, W, C), or raise InputError for stacks."""
     return np.moveaxis(array, 0, -1) if plane_axes(array.shape, axes, path) == "cyx" else array
+
+
+def _is_stack(pixels: _Pixels) -> bool:
+    """Return whether three axes are planes, rows and columns: they say so, or the last holds no colours."""
+    if "C" in pixels.axes or "S" in pixels.axes or len(pixels.array) == 1:
+        return False
+    return pixels.axes in ("ZYX", "TYX") or pixels.array.shape[2] > MAX_COLORS
 
 
 def plane_axes(shape: tuple[int, ...], axes: str, path: Path) -> str:

@@ -79,20 +79,25 @@ def write_png(path: Path, pixels: npt.NDArray[np.uint8]) -> None:
     Image.fromarray(pixels).save(path, format="PNG")
 
 
+def write_labels_tiff(path: Path, labels: npt.NDArray[np.uint8]) -> None:
+    """Write (D, H, W) class values as one deflated TIFF with a page per plane."""
+    tifffile.imwrite(path, labels, photometric="minisblack", compression="zlib", metadata={"axes": "ZYX"})
+
+
 def write_soft_tiff(
     path: Path,
     probabilities: npt.NDArray[np.float32],
     classes: Mapping[int, str],
     extra: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write soft labels as one deflated float32 TIFF with a page per class.
+    """Write soft labels as one deflated float32 TIFF with a page per class (and plane of a volume).
 
     Parameters
     ----------
     path
         File to write.
     probabilities
-        (K, H, W) float32 in 0..1.
+        (K, H, W) or (K, D, H, W) float32 in 0..1.
     classes
         The K class values in channel order, each with its name; they go into the
         metadata as ``class_values`` and ``class_names``, where `read_class_names`
@@ -106,7 +111,7 @@ def write_soft_tiff(
         photometric="minisblack",
         compression="zlib",
         metadata={
-            "axes": "CYX",
+            "axes": "CYX" if probabilities.ndim == 3 else "CZYX",
             "class_values": list(classes),
             "class_names": list(classes.values()),
             **(extra or {}),

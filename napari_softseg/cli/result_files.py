@@ -1,4 +1,4 @@
-"""The three files that a solved image becomes."""
+"""The files that a solved image or volume becomes."""
 
 from __future__ import annotations
 
@@ -22,11 +22,14 @@ class ResultFiles:
 
     labels: Path
     soft: Path
-    overlay: Path
+    overlay: Path | None
+    """None for a volume."""
 
     @classmethod
-    def of(cls, prefix: str) -> ResultFiles:
+    def of(cls, prefix: str, *, volume: bool = False) -> ResultFiles:
         """Return ``PREFIX_labels.png``, ``PREFIX_soft.tif`` and ``PREFIX_overlay.png``.
+
+        A volume gets ``PREFIX_labels.tif`` and ``PREFIX_soft.tif``.
 
         Raises
         ------
@@ -37,18 +40,22 @@ class ResultFiles:
             raise InputError(
                 f"Output {prefix!r} is a folder; add the start of a file name, such as {prefix}/photo."
             )
-        return cls(Path(f"{prefix}_labels.png"), Path(f"{prefix}_soft.tif"), Path(f"{prefix}_overlay.png"))
+        soft = Path(f"{prefix}_soft.tif")
+        if volume:
+            return cls(Path(f"{prefix}_labels.tif"), soft, None)
+        return cls(Path(f"{prefix}_labels.png"), soft, Path(f"{prefix}_overlay.png"))
 
     @property
-    def all(self) -> tuple[Path, Path, Path]:
-        """The three paths."""
-        return self.labels, self.soft, self.overlay
+    def named(self) -> dict[str, Path]:
+        """The paths by what they hold."""
+        paths = {"labels": self.labels, "soft": self.soft, "overlay": self.overlay}
+        return {name: path for name, path in paths.items() if path is not None}
 
     def check(self, inputs: Sequence[Path] = ()) -> None:
         """Raise InputError if they cannot be written, or would overwrite one of `inputs`."""
         from napari_softseg.saving import check_outputs
 
-        check_outputs(self.all, inputs)
+        check_outputs(list(self.named.values()), inputs)
 
 
 def write_results(
@@ -59,7 +66,7 @@ def write_results(
     options: Mapping[str, Any],
     stop: threading.Event | None = None,
 ) -> None:
-    """Write all three files, or none.
+    """Write all files, or none.
 
     Parameters
     ----------
@@ -84,17 +91,19 @@ def write_results(
         If the files cannot be written.
     """
     from napari_softseg.colors import class_color, overlay
-    from napari_softseg.saving import replacing, write_png, write_soft_tiff
+    from napari_softseg.saving import replacing, write_labels_tiff, write_png, write_soft_tiff
 
     colors = [class_color(value) for value in solution.classes]
-    with replacing(*files.all) as (labels, soft, picture):
-        write_png(labels, solution.labels)
+    with replacing(*files.named.values()) as (labels, soft, *pictures):
+        write_labels = write_png if pictures else write_labels_tiff
+        write_labels(labels, solution.labels)
         write_soft_tiff(
             soft,
             solution.probabilities,
             {value: names[value] for value in solution.classes},
             {"energy": solution.energy, "status": solution.status.name.lower(), "options": dict(options)},
         )
-        write_png(picture, overlay(image, solution.probabilities, colors))
+        for picture in pictures:
+            write_png(picture, overlay(image, solution.probabilities, colors))
         if stop is not None and stop.is_set():
             raise KeyboardInterrupt

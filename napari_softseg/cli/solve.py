@@ -21,7 +21,10 @@ DESCRIPTION = """Solve soft pseudo-labels for one image from scribbles.
 
 Writes OUT_labels.png (most likely class, the scribbles' own values), OUT_soft.tif
 (float32 probabilities, a page per class, names and values in its metadata) and
-OUT_overlay.png. All three are written, or none."""
+OUT_overlay.png. All three are written, or none.
+
+Scribbles that are a stack of planes make the image a volume: then OUT_labels.tif
+and OUT_soft.tif are written, with a page per plane."""
 
 
 def add_command(commands: Any) -> None:
@@ -71,11 +74,12 @@ def run(arguments: argparse.Namespace) -> int:
     options = chosen_options(arguments)
     from_file = not is_unary_name(options["unary"])
     inputs = [arguments.image, arguments.scribbles, arguments.mask, options["unary"] if from_file else None]
-    files = ResultFiles.of(arguments.output)
+    scribbles = read_scribbles(arguments.scribbles)
+    volume = scribbles.ndim == 3
+    files = ResultFiles.of(arguments.output, volume=volume)
     files.check([Path(path) for path in inputs if path is not None])
 
-    image = read_image(arguments.image)
-    scribbles = read_scribbles(arguments.scribbles)
+    image = read_image(arguments.image, volume=volume)
     mask = None if arguments.mask is None else read_scribbles(arguments.mask) != 0
     unary = read_unary(options["unary"]) if from_file else options["unary"]
 
@@ -113,23 +117,24 @@ def _report(
         "sweeps": solution.sweeps,
         "seconds": solution.seconds,
         "device": solution.device,
-        "height": labels.shape[0],
-        "width": labels.shape[1],
+        **({"depth": labels.shape[0]} if labels.ndim == 3 else {}),
+        "height": labels.shape[-2],
+        "width": labels.shape[-1],
         "classes": [
             {"value": value, "name": names[value], "share": float((labels == value).mean())}
             for value in solution.classes
         ],
         "options": options,
-        "files": {"labels": str(files.labels), "soft": str(files.soft), "overlay": str(files.overlay)},
+        "files": {name: str(path) for name, path in files.named.items()},
     }
 
 
 def _summary(image: str, solution: Solution, names: dict[int, str], files: ResultFiles) -> str:
-    height, width = solution.labels.shape
+    size = " x ".join(str(n) for n in reversed(solution.labels.shape))
     terms = solution.terms
     return (
-        f"{image}: {width} x {height} pixels, classes: {', '.join(names.values())}\n"
+        f"{image}: {size} pixels, classes: {', '.join(names.values())}\n"
         f"{solution.sweeps} sweeps in {solution.seconds:.2f} s on {solution.device}: {solution.status.value}\n"
         f"energy {terms.total:.6g} = unary {terms.unary:.6g} + pairwise {terms.pairwise:.6g}\n"
-        f"wrote {files.labels}, {files.soft}, {files.overlay}"
+        f"wrote {', '.join(map(str, files.named.values()))}"
     )

@@ -52,7 +52,7 @@ def check_image_form(shape: tuple[int, ...], dtype: np.dtype[Any], axes: int = 2
         expected = (
             "an image of shape (H, W) or (H, W, C)"
             if axes == 2
-            else "a volume of shape (D, H, W) or (D, H, W, C), for the scribbles have three axes,"
+            else "a volume of shape (D, H, W) or (D, H, W, C) for scribbles of three axes"
         )
         raise InputError(f"Expected {expected}, but got {len(shape)} dimensions {shape}.")
     if dtype.kind not in "buif":
