@@ -3,6 +3,7 @@ from .api import solve as solve
 from .cross_entropy import cross_entropy_gradient as cross_entropy_gradient
 from .cross_entropy import cross_entropy_value as cross_entropy_value
 from .gradient_descent import iter_gradient_descent as iter_gradient_descent
+from .incremental import IncrementalSolver as IncrementalSolver
 from .majorize_minimize import Minimum as Minimum
 from .majorize_minimize import iter_majorize_minimize as iter_majorize_minimize
 from .neighborhood import grid_edges as grid_edges

@@ -17,6 +17,7 @@ from napari_softseg.solver.checks import checked_image, checked_seeds, checked_u
 from napari_softseg.solver.dense import DENSE_RELAXATIONS, dense_edges
 from napari_softseg.solver.device import resolve_device
 from napari_softseg.solver.gradient_descent import iter_gradient_descent
+from napari_softseg.solver.incremental import IncrementalSolver
 from napari_softseg.solver.intensity import to_intensity
 from napari_softseg.solver.majorize_minimize import Minimum, iter_majorize_minimize
 from napari_softseg.solver.neighborhood import Edges, grid_edges
@@ -53,6 +54,7 @@ def solve(
     mask: npt.ArrayLike | None = None,
     classes: Sequence[int] | None = None,
     stop: threading.Event | None = None,
+    memory: IncrementalSolver | None = None,
     progress: Callable[[SolveProgress], None] | None = None,
 ) -> Solution:
     """Turn strokes into a class distribution for every pixel.
@@ -100,6 +102,9 @@ def solve(
         All class values in ascending order, when there are more than the strokes show.
     stop : threading.Event, optional
         Set it from another thread to end early with the result so far.
+    memory : IncrementalSolver, optional
+        Give the same one for every solve of an image while its strokes change: where the unary stays,
+        only what a new stroke changes is solved again (method mm).
     progress : callable, optional
         Called with every :class:`~napari_softseg.solver.solution.SolveProgress`.
 
@@ -138,6 +143,7 @@ def solve(
             mask=mask,
             classes=classes,
             stop=stop,
+            memory=memory,
         ),
         progress,
     )
@@ -151,6 +157,7 @@ def iter_solve(
     mask: npt.ArrayLike | None = None,
     classes: Sequence[int] | None = None,
     stop: threading.Event | None = None,
+    memory: IncrementalSolver | None = None,
     **options: Any,
 ) -> Generator[SolveProgress, None, Solution]:
     """Do what :func:`solve` does as a generator: yields progress, returns the solution.
@@ -188,7 +195,7 @@ def iter_solve(
         target,
         depth=shape[0] if axes == 3 else 1,
     )
-    minimum: Minimum = yield from minimise(problem, chosen, stop)
+    minimum: Minimum = yield from minimise(problem, chosen, stop, memory)
     labels = minimum.labels
     return Solution(
         probabilities=labels[0].cpu().numpy().reshape(-1, *shape),
@@ -289,13 +296,15 @@ def make_problem(
 
 
 def minimise(
-    problem: Problem, chosen: SolveOptions, stop: threading.Event | None
+    problem: Problem,
+    chosen: SolveOptions,
+    stop: threading.Event | None,
+    memory: IncrementalSolver | None = None,
 ) -> Generator[SolveProgress, None, Minimum]:
     """Minimise the energy by the chosen method."""
     if chosen.method == Method.GD:
         return iter_gradient_descent(problem, steps=chosen.max_sweeps, stop=stop)
     if chosen.method == Method.CLOSED_FORM:
         return iter_random_walker(problem, max_iterations=chosen.max_sweeps, stop=stop)
-    return iter_majorize_minimize(
-        problem, max_sweeps=chosen.max_sweeps, tolerance=chosen.tolerance, stop=stop
-    )
+    run = iter_majorize_minimize if memory is None else memory.iter_solve
+    return run(problem, max_sweeps=chosen.max_sweeps, tolerance=chosen.tolerance, stop=stop)

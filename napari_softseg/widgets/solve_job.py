@@ -16,6 +16,9 @@ from napari_softseg.solver.solution import Solution, SolveProgress
 from napari_softseg.widgets.classes import Rgb
 from napari_softseg.widgets.planes import Plane
 
+_THREAD = threading.local()
+"""Every worker thread remembers its last solve."""
+
 
 class View(StrEnum):
     """What the results show; the value is what people read."""
@@ -88,23 +91,27 @@ def run_job(job: SolveJob, stop: threading.Event, progress: Callable[[SolveProgr
 def _solve(job: SolveJob, stop: threading.Event, progress: Callable[[SolveProgress], None]) -> Solution:
     # Imported here: torch takes seconds the first time, and this is not the GUI's thread.
     from napari_softseg import solve
+    from napari_softseg.solver.incremental import IncrementalSolver
 
+    memory = _THREAD.memory = getattr(_THREAD, "memory", None) or IncrementalSolver()
     options = {spec.name: getattr(job.options, spec.name) for spec in fields(job.options)}
     if job.known_unary is not None:
         options["unary"] = job.known_unary
-    return solve(job.pixels, job.strokes, stop=stop, progress=progress, **options)
+    return solve(job.pixels, job.strokes, stop=stop, memory=memory, progress=progress, **options)
 
 
 def warm_up() -> list[str]:
-    """Load imports before the first stroke; return the devices there are.
+    """Load imports before the first stroke, and have the solver compiled; return the devices there are.
 
-    Called in the worker thread. Leaves one core to the window: with all of them busy the event loop
-    waits up to three times as long.
+    Called in the worker thread; compiling has its own, and strokes are solved meanwhile. Leaves one core
+    to the window: with all of them busy the event loop waits up to three times as long.
     """
     import torch
 
     from napari_softseg import solve
+    from napari_softseg.solver.kernels import numba_sweep
 
+    numba_sweep.prepare()
     torch.set_num_threads(max(1, (os.cpu_count() or 2) - 1))
     pixels = np.zeros((16, 16, 3), dtype=np.uint8)
     pixels[:, 8:] = 255

@@ -47,13 +47,21 @@ class _Compiled:
     def ready(self) -> bool:
         """Return whether the kernels can be called; False at once while another thread compiles them."""
         if not self._tried and self._busy.acquire(blocking=False):
-            try:
-                if not self._tried:
-                    self._module = _load()
-                    self._tried = True
-            finally:
-                self._busy.release()
+            self._try()
         return self._module is not None
+
+    def prepare(self) -> None:
+        """Have a thread of its own load or compile the kernels; until then, ready() is False."""
+        if not self._tried and self._busy.acquire(blocking=False):
+            threading.Thread(target=self._try, name="softseg-compile", daemon=True).start()
+
+    def _try(self) -> None:
+        try:
+            if not self._tried:
+                self._module = _load()
+                self._tried = True
+        finally:
+            self._busy.release()
 
     def kernels(self) -> ModuleType:
         """Return the module of the kernels; only when ready."""
@@ -94,7 +102,7 @@ def _compile(kernels: ModuleType) -> None:
 
 
 _COMPILED = _Compiled()
-ready = _COMPILED.ready
+ready, prepare = _COMPILED.ready, _COMPILED.prepare
 
 
 def fits(problem: Problem) -> bool:
