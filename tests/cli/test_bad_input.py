@@ -27,7 +27,9 @@ def _refused(case: Case, run: RunProgram, *args: str | Path, says: tuple[str, ..
     [
         ("--relaxation", "potts", ("'potts'", "choose one of: bl, q, nq, cce, lq, cd")),
         ("--cross-entropy", "x", ("'x'", "ce, rce, cce")),
-        ("--neighborhood", "grid6", ("'grid6'", "grid4, grid8")),
+        ("--neighborhood", "grid6", ("'grid6'", "grid4, grid8, sn, dn")),
+        ("--neighborhood", "dn", ("relaxation bl or q", "got cd", "choose")),
+        ("--reach", "0", ("--reach", "from 1")),
         ("--method", "sgd", ("'sgd'", "mm, gd, closed-form")),
         ("--unary", "forest", ("'forest'", "classifier, none")),
         ("--unary", "gone.npy", ("gone.npy does not exist",)),
