@@ -28,6 +28,7 @@ from napari_softseg.blocks.tiling import (
     DEFAULT_MEMORY,
     Tiling,
     bytes_per_pixel,
+    check_chunks,
     checked_side,
     chosen_block,
     parsed_memory,
@@ -188,6 +189,7 @@ def iter_solve_blocks(
     inputs = Inputs(
         as_plane(image), as_plane(scribbles), None if mask is None else as_plane(mask), chosen.unlabelled
     )
+    check_chunks(inputs.image.chunk_bytes, bound, workers or 1)
     size = inputs.image.size
     step = grid_step(*size)
     survey = yield from iter_survey(inputs, step, classes)

@@ -30,6 +30,9 @@ PROGRAM = 1_000_000_000
 PER_PIXEL, PER_CHANNEL, PER_CLASS, PER_EDGE = 100, 30, 40, 12
 """Bytes for every pixel of a block and its halo at the peak: in any case, per channel, class and edge."""
 
+CHUNKS_AT_A_TIME = 10
+"""Chunks that zarr decodes at a time, before the block's peak."""
+
 SMALLEST, LARGEST = 64, 4096
 """Sides of the blocks that are chosen; beyond the larger one, less halo saves next to nothing."""
 
@@ -161,6 +164,17 @@ def chosen_block(
             "give more memory, or a smaller block or halo."
         )
     return block
+
+
+def check_chunks(chunk_bytes: int, memory: int, workers: int) -> None:
+    """Raise InputError if reading alone may exceed the memory; zarr reads chunks as a whole."""
+    reading = chunk_bytes * CHUNKS_AT_A_TIME * workers
+    if reading > memory // 2:
+        raise InputError(
+            f"The image is stored in chunks of {chunk_bytes / 1e6:.0f} MB, and {CHUNKS_AT_A_TIME} of them are read "
+            f"at a time: too much for a memory of {memory / 1e9:.1f} GB; save it in smaller chunks (512 x 512), "
+            "or give more memory."
+        )
 
 
 def checked_side(name: str, value: int, lowest: int) -> int:

@@ -18,6 +18,7 @@ import zarr
 
 from napari_softseg import InputError, SolveProgress, Status, solve
 from napari_softseg.blocks import Plane, open_image, open_scribbles, open_unary, solve_blocks
+from napari_softseg.blocks.tiling import bytes_per_pixel, memory_of
 from tests.blocks.conftest import Files, Large, stored
 
 ALL = slice(None)
@@ -178,6 +179,29 @@ def test_out_of_memory_in_the_smallest_block_says_so(large: Large, tmp_path: Pat
 
     with pytest.raises(InputError, match=r"Out of memory on a block of 44 x 44.*smaller halo"):
         solve_blocks(large.image, large.scribbles, tmp_path / "o.zarr", unary=model, **BLOCKS)
+
+
+def test_chunks_larger_than_memory_are_refused_before_any_is_read(tmp_path: Path) -> None:
+    image = zarr.create_array(
+        tmp_path / "i.zarr", shape=(40_000, 40_000), chunks=(40_000, 40_000), dtype="u1"
+    )
+    with pytest.raises(InputError, match=r"chunks of 1600 MB.*memory of 4\.0 GB.*smaller chunks"):
+        solve_blocks(image, image, tmp_path / "o.zarr")
+
+
+def test_memory_chooses_the_block(large: Large, tmp_path: Path) -> None:
+    """What is left above the program's own gigabyte, by the formula."""
+    tight: dict[str, Any] = {"memory": 1.04e9, "halo": 32, "device": "cpu", "max_sweeps": 1}
+    found = solve_blocks(large.image, large.scribbles, tmp_path / "o.zarr", **tight)
+    pixel = bytes_per_pixel(3, 3, "grid4")
+    assert memory_of(found.block, 32, 1, pixel) <= 1.04e9 < memory_of(found.block + 4, 32, 1, pixel)
+    two = solve_blocks(large.image, large.scribbles, tmp_path / "2.zarr", workers=2, **tight)
+    assert memory_of(two.block, 32, 2, pixel) <= 1.04e9
+    assert two.block < found.block
+    wide = np.zeros((20, 3000), np.uint8)
+    wide[:9, :9], wide[9:, 9:] = 1, 2
+    with pytest.raises(InputError, match=r"block of 2000 pixels.*takes 2\.. GB.*memory of 1\.0 GB"):
+        solve_blocks(wide, wide, tmp_path / "3.zarr", block=2000, **tight)
 
 
 def test_progress_counts_blocks_and_stop_keeps_them(large: Large, tmp_path: Path) -> None:
