@@ -5,68 +5,27 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
-from napari_softseg.options import CrossEntropy, Relaxation
 from napari_softseg.solver.kernels import Sweep, numba_sweep, sweep_for
 from napari_softseg.solver.kernels.numba_sweep import NumbaSweep
 from napari_softseg.solver.kernels.torch_sweep import TorchSweep
-from napari_softseg.solver.neighborhood import grid_edges
-from napari_softseg.solver.problem import Problem
+from tests.solver import sweeps
+from tests.solver.sweeps import PAIRS, far_edges, random_labels, random_problem
 
-PAIRS = [(p, h) for p in Relaxation for h in CrossEntropy]
-TOLERANCE = 1e-3
-"""Largest difference of a label after one sweep from float64; stated in docs/solver.md."""
+check_sweeps = partial(sweeps.check_sweeps, NumbaSweep)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _compiled() -> None:
     assert numba_sweep.ready()
-
-
-def random_problem(
-    seed: int, shape: tuple[int, int], n_classes: int, batch: int = 1, **changes: Any
-) -> Problem:
-    generator = torch.Generator().manual_seed(seed)
-    image = 60 * torch.rand(batch, 3, *shape, generator=generator)
-    seeds = torch.full((batch, *shape), -1)
-    stroke = torch.rand(batch, *shape, generator=generator) < 0.05
-    seeds[stroke] = torch.randint(n_classes, (int(stroke.sum()),), generator=generator)
-    edges = changes.pop("edges", None) or grid_edges(image, changes.pop("neighborhood", "grid4"), 9.0)
-    sigma = (3 * torch.randn(batch, n_classes, *shape, generator=generator)).softmax(1)
-    return Problem(**{"seeds": seeds, "edges": edges, "n_classes": n_classes, "sigma": sigma, **changes})
-
-
-def random_labels(problem: Problem, seed: int, sharpness: float = 4.0) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    shape = (len(problem.seeds), problem.n_classes, *problem.seeds.shape[1:])
-    y = (sharpness * torch.randn(shape, generator=generator)).softmax(1)
-    return problem.constrain(y.clamp_min(1e-6))
-
-
-def check_sweeps(problem: Problem, start: Tensor, momenta: tuple[float, ...] = (0.0, 0.4)) -> None:
-    """The fused sweep does from `start` what the reference does in float64, sweep for sweep."""
-    exact = problem.to(torch.device("cpu"), torch.float64)
-    reference: Sweep = TorchSweep(exact, start.double())
-    fused: Sweep = NumbaSweep(problem, start, tolerance=1e-5)
-    for momentum in momenta:
-        ahead = torch.full((len(start),), momentum, dtype=torch.float64)
-        expected, expected_moved = reference.sweep(ahead)
-        terms, moved = fused.sweep(ahead)
-        torch.testing.assert_close(terms, expected, rtol=2e-5, atol=2e-3)
-        torch.testing.assert_close(moved, expected_moved, rtol=1e-3, atol=2e-3 * start.shape[-1])
-        reference.advance()
-        fused.advance()
-        torch.testing.assert_close(fused.labels().double(), reference.labels(), rtol=0, atol=TOLERANCE)
-    assert torch.equal(fused.labels()[:, 0][~problem.free], start[:, 0][~problem.free])
 
 
 @pytest.mark.parametrize(("relaxation", "cross_entropy"), PAIRS)
@@ -119,14 +78,7 @@ def test_agrees_on_any_problem(
 
 
 def test_far_offsets_and_wide_images() -> None:
-    generator = torch.Generator().manual_seed(3)
-    edges = {}
-    for dy, dx in ((0, 1), (1, 0), (7, -23), (3, 40), (0, 65)):
-        weight = torch.zeros(1, 12, 70)
-        rows, columns = slice(0, 12 - dy), slice(max(0, -dx), 70 - max(0, dx))
-        weight[0, rows, columns] = torch.rand(weight[0, rows, columns].shape, generator=generator)
-        edges[dy, dx] = weight
-    problem = random_problem(3, (12, 70), 3, edges=edges)
+    problem = random_problem(3, (12, 70), 3, edges=far_edges(12, 70))
     check_sweeps(problem, random_labels(problem, 4))
     wide = random_problem(5, (3, 5000), 4)  # rows of several stretches
     check_sweeps(wide, random_labels(wide, 6))
