@@ -1,7 +1,8 @@
 """One sweep of majorise-minimise over all pixels, on the best backend that is there.
 
 * :mod:`~napari_softseg.solver.kernels.torch_sweep`: the reference, any device and float type;
-* :mod:`~napari_softseg.solver.kernels.numba_sweep`: fused, float32 on the CPU.
+* :mod:`~napari_softseg.solver.kernels.numba_sweep`: fused, float32 on the CPU;
+* :mod:`~napari_softseg.solver.kernels.triton_sweep`: fused, float32 on CUDA.
 
 All of them agree to float32's rounding.
 """
@@ -12,7 +13,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from napari_softseg.solver.kernels import numba_sweep
+from napari_softseg.solver.kernels import numba_sweep, triton_sweep
 from napari_softseg.solver.kernels.torch_sweep import TorchSweep
 from napari_softseg.solver.problem import Problem
 
@@ -48,4 +49,6 @@ def sweep_for(problem: Problem, start: Tensor) -> Sweep:
     """Return the fastest sweep for the problem; `start` is (B, K, H, W), right at all fixed pixels."""
     if numba_sweep.fits(problem) and numba_sweep.ready():
         return numba_sweep.NumbaSweep(problem, start)
+    if triton_sweep.fits(problem) and triton_sweep.ready(start.device):
+        return triton_sweep.TritonSweep(problem, start)
     return TorchSweep(problem, start)
