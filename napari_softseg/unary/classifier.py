@@ -20,6 +20,7 @@ import torch
 from sklearn.tree import ExtraTreeClassifier
 from torch import Tensor
 
+from napari_softseg.threads import lone_workers
 from napari_softseg.unary.features import color_planes, enlarge, halve, pixel_features, rounded
 from napari_softseg.unary.smoothing import smooth_within_edges
 
@@ -72,13 +73,25 @@ class ImageFeatures:
     def __init__(self, image: npt.NDArray[np.float32], step: int) -> None:
         self.size: tuple[int, int] = image.shape[:2]
         self.step = step
-        planes = color_planes(image)
-        self.planes = halve(planes) if step == 2 else planes
-        """(C, h, w) float32 colours on the grid."""
-        pooled = smooth_within_edges(self.planes, self.planes, reach=REGION_REACH, contrast=REGION_CONTRAST)
-        features = torch.cat([pixel_features(self.planes), rounded(pooled)])
-        self.columns: npt.NDArray[np.float32] = features.flatten(1).T.contiguous().numpy()
-        """(h * w, F): the features of every grid pixel."""
+        with lone_workers(min(2, torch.get_num_threads())) as pool:
+            self.planes = pool.submit(_grid_planes, image, step).result()
+            """(C, h, w) float32 colours on the grid."""
+            pooled = pool.submit(
+                smooth_within_edges, self.planes, self.planes, reach=REGION_REACH, contrast=REGION_CONTRAST
+            )
+            local = pool.submit(pixel_features, self.planes)
+            self.columns = pool.submit(_columns, local.result(), pooled.result()).result()
+            """(h * w, F) float32: the features of every grid pixel."""
+
+
+def _grid_planes(image: npt.NDArray[np.float32], step: int) -> Tensor:
+    planes = color_planes(image)
+    return halve(planes) if step == 2 else planes
+
+
+def _columns(local: Tensor, pooled: Tensor) -> npt.NDArray[np.float32]:
+    features: npt.NDArray[np.float32] = torch.cat([local, rounded(pooled)]).flatten(1).T.contiguous().numpy()
+    return features
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +157,11 @@ class StrokeClassifier:
         scores = self._votes(features, stop)
         if stop.is_set():
             return np.full((self.n_classes, height, width), 1 / self.n_classes, dtype=np.float32)
+        with lone_workers(1) as pool:
+            return pool.submit(self._distributions, scores, features).result()
+
+    def _distributions(self, scores: Tensor, features: ImageFeatures) -> npt.NDArray[np.float32]:
+        height, width = features.size
         scores = smooth_within_edges(scores, features.planes, reach=VOTE_REACH, contrast=VOTE_CONTRAST)
         if features.step == 2:
             scores = enlarge(scores, [2 * n for n in scores.shape[1:]])[:, :height, :width]

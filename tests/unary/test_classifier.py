@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import binary_fill_holes, binary_opening
@@ -210,3 +212,16 @@ def test_real_strokes_on_a_real_photo() -> None:
     sigma = classify_strokes(image, np.where(scribbles == 255, -1, scribbles.astype(np.int64)), 3)
     known = truth != 255
     assert (sigma.argmax(axis=0) == truth)[known].mean() > 0.85
+
+
+def test_the_number_of_torchs_threads_stays() -> None:
+    image, seeds = random_task(40, 40, 3, 2)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        classify_strokes(image, seeds, 2)
+        assert torch.get_num_threads() == 3
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(torch.get_num_threads).result() == 3
+    finally:
+        torch.set_num_threads(before)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -16,11 +13,10 @@ from napari_softseg.solver.cross_entropy import CROSS_ENTROPIES, FLOOR
 from napari_softseg.solver.problem import Pairwise, Problem
 from napari_softseg.solver.relaxations import CLASS_DIM, RELAXATIONS, Surrogate
 from napari_softseg.solver.simplex import minimise_on_simplex
+from napari_softseg.threads import lone_workers
 
 PROXIMITY = 1e-6
 """Weight of the old label in the new one: keeps pixels without any edge or unary defined."""
-
-_SETTING = threading.Lock()
 
 _BAND = 131_072
 """Numbers in one band of rows that the CPU updates at a time."""
@@ -49,7 +45,7 @@ class TorchSweep:
             moved = (new - y)[..., band.inner, :].abs().sum((-3, -2, -1)) / 2
             return torch.stack([problem.eta * unary, problem.lambda_ * pairwise.energy], 1), moved
 
-        with _workers(self._threads) if self._threads > 1 else nullcontext() as pool:
+        with lone_workers(self._threads) if self._threads > 1 else nullcontext() as pool:
             energies, moved = zip(*(pool.map if pool else map)(update, self._bands), strict=True)
         self._updated = updated
         self._momentum = momentum.to(point).view(-1, 1, 1, 1)
@@ -70,30 +66,6 @@ class TorchSweep:
     def labels(self) -> Tensor:
         """Return the labels, (B, K, H, W)."""
         return self._labels
-
-
-@contextmanager
-def _workers(count: int) -> Iterator[ThreadPoolExecutor]:
-    """Give a pool of threads in each of which torch works alone.
-
-    Torch's own threads meet at a barrier after every operation, which costs more than it brings as
-    soon as anything else runs on the machine.
-    """
-    started = threading.Barrier(count + 1)
-
-    def work_alone() -> None:
-        torch.get_num_threads()  # takes the common setting once; after that the thread has its own
-        torch.set_num_threads(1)
-        started.wait()
-
-    with ThreadPoolExecutor(count, initializer=work_alone) as pool:
-        with _SETTING:  # it also changes what new threads start with: put that back at once
-            common = torch.get_num_threads()
-            for _ in range(count):
-                pool.submit(int)
-            started.wait()
-            torch.set_num_threads(common)
-        yield pool
 
 
 @dataclass(frozen=True, slots=True)
