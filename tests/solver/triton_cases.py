@@ -39,7 +39,7 @@ def test_without_a_unary(relaxation: str) -> None:
     check_sweeps(problem, random_labels(problem, 2, sharpness=6))
 
 
-@pytest.mark.parametrize("n_classes", [2, 5, 21, 64, 256])
+@pytest.mark.parametrize("n_classes", [2, 21, 256])
 @pytest.mark.parametrize(("relaxation", "cross_entropy"), [("cd", "cce"), ("lq", "ce"), ("bl", "rce")])
 def test_any_number_of_classes_and_padding(n_classes: int, relaxation: str, cross_entropy: str) -> None:
     valid = torch.rand(1, 3, 7, generator=torch.Generator().manual_seed(0)) < 0.7
