@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -42,6 +42,8 @@ class Pool:
     workers: int
     per_process: int
     share: Callable[[BlockJob], Any]
+    lost: tuple[type[BaseException], ...] = ()
+    """Errors of the executor itself."""
 
     def run(
         self, job: BlockJob, places: Sequence[tuple[int, int]], stop: threading.Event | None
@@ -67,6 +69,11 @@ class Pool:
                 for future in finished:
                     done += future.result() is not Status.STOPPED
                 yield done
+        except self.lost as error:
+            raise InputError(
+                f"The cluster lost a block ({type(error).__name__}), perhaps for lack of memory on a worker; give less "
+                "memory, or more to the workers. Finished blocks are kept."
+            ) from error
         finally:
             for future in running:
                 future.cancel()
@@ -91,7 +98,7 @@ def open_pool(scheduler: str | None, workers: int | None) -> Iterator[Pool]:
             yield Pool(executor, count, count, lambda job: job)
         return
     try:
-        from distributed import Client
+        from distributed import Client, KilledWorker
     except ImportError:
         raise InputError(
             "A scheduler needs dask.distributed: pip install 'napari-softseg[distributed]'."
@@ -112,7 +119,9 @@ def open_pool(scheduler: str | None, workers: int | None) -> Iterator[Pool]:
         threads = client.nthreads().values()
         count = workers or sum(threads)
         with client.get_executor(pure=False) as executor:
-            yield Pool(executor, count, min(count, max(threads)), _scattered(client))
+            yield Pool(
+                executor, count, min(count, max(threads)), _scattered(client), (KilledWorker, CancelledError)
+            )
 
 
 def _scattered(client: Any) -> Callable[[BlockJob], Any]:

@@ -78,10 +78,19 @@ class Plane:
     def read(self, rows: slice, columns: slice) -> npt.NDArray[Any]:
         """Return the pixels of a window, (h, w) or (h, w, C)."""
         where = {"y": rows, "x": columns, "c": slice(None)}
-        piece = self.array[tuple(where.get(axis, 0) for axis in self.axes)]
-        if hasattr(piece, "compute"):  # dask: here and now, also inside a worker of a cluster
-            piece = piece.compute(scheduler="threads")
-        pixels = np.asarray(piece)
+        # Decoders raise nearly anything on damaged bytes, and only here are they read.
+        try:
+            piece = self.array[tuple(where.get(axis, 0) for axis in self.axes)]
+            if hasattr(piece, "compute"):  # dask: here and now, also inside a worker of a cluster
+                piece = piece.compute(scheduler="threads")
+            pixels = np.asarray(piece)
+        except (OSError, MemoryError):
+            raise
+        except Exception as error:
+            raise InputError(
+                f"Cannot read rows {rows.start} to {rows.stop}, columns {columns.start} to {columns.stop} "
+                f"of the array: damaged? ({type(error).__name__}: {error})"
+            ) from error
         kept = [axis for axis in self.axes if axis in where]
         return pixels.transpose([kept.index(axis) for axis in "yxc" if axis in kept])
 

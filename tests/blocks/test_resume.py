@@ -43,7 +43,7 @@ def start_and(files: Files, how: signal.Signals, slow: list[str]) -> tuple[int, 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_run_that_was_killed_goes_on(how: signal.Signals, files: Files) -> None:
-    exact = ["--tolerance", "1e-6", "--max-sweeps", "15"]  # slow enough to be hit in the middle
+    exact = ["--tolerance", "1e-6", "--max-sweeps", "8"]  # slow enough to be hit in the middle
     code, said = start_and(files, how, exact)
     before = done(files.out)
     assert 3 <= before < 16
@@ -161,6 +161,21 @@ def test_bad_input_gets_one_line(files: Files, large: Large, capsys: pytest.Capt
         files, capsys, [*base[:3], "-o", str(files.folder / "bad" / "one")], "is no result of this program"
     )
     shutil.rmtree(files.folder / "bad")
+
+
+def test_a_damaged_chunk_is_named_and_the_rest_kept(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
+    chunk = files.image / "c" / "3" / "2" / "0"
+    good = chunk.read_bytes()
+    chunk.write_bytes(good[: len(good) // 2])
+    fast = ["--max-sweeps", "1"]
+    assert main([*files.args, *fast]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "Cannot read rows" in err
+    assert "damaged?" in err
+    chunk.write_bytes(good)
+    assert main([*files.args, *fast]) == 0
+    assert done(files.out) == 16
 
 
 def test_broken_ome_zarr(files: Files, make_ome: Any, capsys: pytest.CaptureFixture[str]) -> None:
