@@ -104,8 +104,8 @@ def seams() -> None:
         panel.axhline(off.mean(), color="k", ls=":", label="one piece: what its tolerance leaves open")
         panel.set(title=name, xlabel="pixels to the nearest seam")
     axes[0].set_ylabel("mean difference to one piece")
-    axes[1].legend(fontsize=8)
-    figure.tight_layout()
+    figure.tight_layout(rect=(0, 0, 0.77, 1))
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="center right", fontsize=8)
     figure.savefig(ROOT / "docs" / "images" / "block_seams.png", dpi=110)
 
 
