@@ -170,7 +170,8 @@ def iter_solve_blocks(
     class_names : callable, optional
         Called with the class values, returns their names for the metadata.
     stop : threading.Event, optional
-        Set it to end early; finished blocks stay.
+        Set it to end early while blocks are solved; finished blocks stay. (Before and after, close the
+        generator: nothing is half done.)
     **options
         The fields of :class:`~napari_softseg.options.SolveOptions` other than `unary`.
     """

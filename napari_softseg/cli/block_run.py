@@ -15,6 +15,7 @@ from napari_softseg.errors import InputError
 
 if TYPE_CHECKING:
     from napari_softseg.blocks.api import BlockSolution
+    from napari_softseg.solver.solution import SolveProgress
 
 _DEFAULTS = {
     "block": None,
@@ -90,7 +91,13 @@ def run_blocks(arguments: argparse.Namespace) -> int:
         **{**options, "unary": unary},
     )
     with interrupt_sets(stop), progress_bar(arguments.progress, "block") as show:
-        solution = drain(steps, show)
+
+        def show_or_end(progress: SolveProgress) -> None:
+            show(progress)
+            if stop.is_set() and progress.stage != "solve":  # that stage ends by itself
+                raise KeyboardInterrupt("the same command goes on from there.")
+
+        solution = drain(steps, show_or_end)
     if solution.status is Status.STOPPED:
         raise KeyboardInterrupt(
             f"{solution.done} of {solution.blocks} blocks are in {out}; the same command goes on from there."

@@ -73,6 +73,26 @@ def test_a_run_that_was_killed_goes_on(how: signal.Signals, files: Files) -> Non
         np.testing.assert_array_equal(stored(files.out, name), stored(f"{straight}.zarr", name))
 
 
+def test_ctrl_c_before_the_first_block(tmp_path: Path) -> None:
+    """While the whole image, here 1.6 GB of float32 that no chunk holds, is looked at."""
+    image, scribbles = tmp_path / "i.zarr", tmp_path / "s.zarr"
+    zarr.create_array(image, shape=(20_000, 20_000), chunks=(512, 512), dtype="f4")
+    strokes = zarr.create_array(scribbles, shape=(20_000, 20_000), chunks=(512, 512), dtype="u1")
+    strokes[:9, :9], strokes[20:29, :9] = 1, 2
+    args = ["solve", str(image), str(scribbles), "-o", str(tmp_path / "out"), "--progress"]
+    with subprocess.Popen([*PROGRAM, *args], stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        seen = b""
+        while b"looking" not in seen:
+            seen += process.stderr.read1()  # type: ignore[attr-defined]
+        process.send_signal(signal.SIGINT)
+        _, rest = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert rest.decode().endswith("napari-softseg: interrupted; the same command goes on from there.\n")
+    assert b"Traceback" not in rest
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["i.zarr", "s.zarr"]
+
+
 def test_a_complete_result_is_left_alone(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*files.args, "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
