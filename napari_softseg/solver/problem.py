@@ -222,10 +222,15 @@ class Problem:
         not with dense edges.
         """
         part = (..., rows, columns)
+        edges = {}
+        for offset, weight in self.edges.items():  # without those that would leave the window
+            starts, _ = edge_ends(offset, *inner.shape[-2:])
+            edges[offset] = torch.zeros_like(weight[part])
+            edges[offset][..., *starts] = weight[part][..., *starts]
         return replace(
             self,
             seeds=self.seeds[part],
-            edges={offset: weight[part] for offset, weight in self.edges.items()},
+            edges=edges,
             sigma=None if self.sigma is None else self.sigma[part],
             valid=inner if self.valid is None else inner & self.valid[part],
             held=held,

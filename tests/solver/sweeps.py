@@ -51,6 +51,16 @@ def random_labels(problem: Problem, seed: int, sharpness: float = 4.0) -> Tensor
     return problem.constrain(y.clamp_min(1e-6))
 
 
+def cropped_problem() -> tuple[Problem, Tensor]:
+    """Return the left part of an image, as wide as a padded row of labels can be, its right side held."""
+    whole = random_problem(13, (9, 70), 3, neighborhood="grid8")
+    inner = torch.zeros(1, 9, 48, dtype=torch.bool)
+    inner[..., :44] = True
+    held = random_labels(whole, 14)[..., :48]
+    cropped = whole.crop(slice(None), slice(0, 48), inner, held)
+    return cropped, cropped.constrain(held)
+
+
 def check_sweeps(
     fuse: Callable[[Problem, Tensor, float], Sweep],
     problem: Problem,

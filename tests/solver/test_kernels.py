@@ -18,7 +18,7 @@ from napari_softseg.solver.kernels import Sweep, numba_sweep, sweep_for
 from napari_softseg.solver.kernels.numba_sweep import NumbaSweep
 from napari_softseg.solver.kernels.torch_sweep import TorchSweep
 from tests.solver import sweeps
-from tests.solver.sweeps import PAIRS, far_edges, random_labels, random_problem
+from tests.solver.sweeps import PAIRS, cropped_problem, far_edges, random_labels, random_problem
 
 check_sweeps = partial(sweeps.check_sweeps, NumbaSweep)
 
@@ -82,6 +82,10 @@ def test_far_offsets_and_wide_images() -> None:
     check_sweeps(problem, random_labels(problem, 4))
     wide = random_problem(5, (3, 5000), 4)  # rows of several stretches
     check_sweeps(wide, random_labels(wide, 6))
+
+
+def test_window_of_a_larger_image() -> None:
+    check_sweeps(*cropped_problem())
 
 
 def test_padding_and_one_class_of_256() -> None:

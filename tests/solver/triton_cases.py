@@ -13,7 +13,7 @@ from napari_softseg.solver.kernels.torch_sweep import TorchSweep
 from napari_softseg.solver.kernels.triton_sweep import TritonSweep
 from napari_softseg.solver.problem import Problem
 from tests.solver import sweeps
-from tests.solver.sweeps import PAIRS, far_edges, random_labels, random_problem
+from tests.solver.sweeps import PAIRS, cropped_problem, far_edges, random_labels, random_problem
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
@@ -61,6 +61,10 @@ def test_extreme_labels_and_weights(
 def test_far_offsets() -> None:
     problem = random_problem(3, (12, 70), 3, edges=far_edges(12, 70))
     check_sweeps(problem, problem.start())
+
+
+def test_window_of_a_larger_image() -> None:
+    check_sweeps(*cropped_problem())
 
 
 def test_repeats_to_the_last_bit_and_leaves_the_start_alone() -> None:
