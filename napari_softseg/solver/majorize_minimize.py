@@ -89,7 +89,7 @@ def iter_majorize_minimize(
         # of a volume even one coarser level swallows objects: a block joins eight voxels
         depth = _DEPTH if problem.sigma is None else 1 if problem.depth == 1 else 0
         start = _coarse_start(problem, depth, tolerance, stop)
-    state = sweep_for(problem, problem.constrain(start.clamp_min(FLOOR)))
+    state = _state(problem, start)
     sweeps, status = yield from _descend(problem, state, max_sweeps, tolerance, stop)
     # the energy of the labels themselves: one sweep more, whose result is not used
     state.restart(torch.ones_like(problem.seeds[:, 0, 0], dtype=torch.bool), normalise=True)
@@ -98,14 +98,19 @@ def iter_majorize_minimize(
     return Minimum(state.labels(), sweeps, status, EnergyTerms(unary, pairwise))
 
 
+def _state(problem: Problem, start: Tensor) -> Sweep:
+    # a label of exactly zero would stay so
+    return sweep_for(problem, problem.constrain(start.clamp_min(FLOOR)))
+
+
 def _coarse_start(problem: Problem, depth: int, tolerance: float, stop: threading.Event | None) -> Tensor:
     height, width = problem.seeds.shape[-2:]
     if depth == 0 or min(height // problem.depth, width) <= _COARSEST or (stop is not None and stop.is_set()):
         return problem.start()
     coarse = problem.coarsen()
-    state = sweep_for(coarse, _coarse_start(coarse, depth - 1, tolerance, stop))
+    state = _state(coarse, _coarse_start(coarse, depth - 1, tolerance, stop))
     drain(_descend(coarse, state, _COARSE_SWEEPS, tolerance, stop))
-    return problem.constrain(refine(state.labels(), height, width, problem.depth))
+    return refine(state.labels(), height, width, problem.depth)
 
 
 def _descend(

@@ -34,6 +34,7 @@ _PROXIMITY = np.float32(1e-6)
 _ZERO, _ONE, _TWO, _FOUR = np.float32(0), np.float32(1), np.float32(2), np.float32(4)
 _HALF, _QUARTER = np.float32(0.5), np.float32(0.25)
 _MAX_STEPS = 60
+_HUGE = 1e300  # not infinite: the compiler is told that there are no infinities
 
 # error_model: a check for division by zero in a loop would keep it from being vectorised
 _OPTIONS: dict[str, Any] = {
@@ -301,7 +302,7 @@ def _minimise_general(  # type: ignore[no-untyped-def]
     for x in range(n):
         still = np.float64(lambda_ * stay[x])
         d = 2.0 * still if relaxation == Q else 0.0
-        smallest = np.inf
+        smallest = _HUGE
         for k in range(n_classes):
             at, base = k * width + x, k * stride + x
             old = np.float64(y[base])
@@ -320,7 +321,7 @@ def _minimise_general(  # type: ignore[no-untyped-def]
             for k in range(n_classes):
                 norm += np.float64(y[k * stride + x]) ** 2
             d = still / norm
-        low, high, mu, pole = np.inf, -np.inf, 0.0, -np.inf
+        low, high, mu, pole = _HUGE, -_HUGE, 0.0, -_HUGE
         for k in range(n_classes):
             old = np.float64(y[k * stride + x])
             cc[k] -= smallest
@@ -331,7 +332,7 @@ def _minimise_general(  # type: ignore[no-untyped-def]
         if relaxation != LQ and d == 0.0:
             low = max(low, pole)
         mu = min(max(mu, low), high)
-        error, excess, falls = np.inf, 0.0, 1.0
+        error, excess, falls = _HUGE, 0.0, 1.0
         for _ in range(_MAX_STEPS):
             excess, falls = -1.0, 0.0
             for k in range(n_classes):

@@ -1,26 +1,23 @@
-"""Time and energy of the default solver beside the paper's, written in plain torch autograd.
-
-One 512 x 512 photo, CD + CCE, K = 2, 5, 21, the same unary for both. ``python benchmarks/energy.py``.
-"""
+"""What the solver benchmarks have in common: images, strokes, unaries, the paper's solver, clocks."""
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 import torch
-from common import header
 from skimage import data
 from skimage.draw import line_nd
 
-from napari_softseg.solver import Problem, drain, grid_edges, iter_majorize_minimize
+from napari_softseg.solver import Problem, grid_edges, iter_majorize_minimize
 from napari_softseg.unary.classifier import classify_strokes
 
 STEPS, LEARNING_RATE = 200, 0.075
-REPEATS = 3
+
+Result = TypeVar("Result")
 
 
 def strokes(n_classes: int, size: int) -> np.ndarray:
@@ -64,7 +61,28 @@ def papers_solver(problem: Problem) -> torch.Tensor:
     return torch.where(free, logits.detach().softmax(1), problem.fixed_labels)
 
 
-def timed(run: Callable[[], torch.Tensor], repeats: int) -> tuple[float, torch.Tensor]:
+def photo_problem(n_classes: int, unary: str, tiles: int = 1, **changes: object) -> Problem:
+    """Return the problem of a 512 x 512 photo, or of `tiles` x `tiles` copies of it side by side.
+
+    `unary` is "classifier" or "histograms".
+    """
+    image, seeds = data.astronaut(), strokes(n_classes, 512)
+    if unary == "classifier":
+        sigma = classify_strokes(image.astype(np.float32), seeds, n_classes)
+    else:
+        sigma = histogram_unary(image, seeds, n_classes)
+    image, seeds = np.tile(image, (tiles, tiles, 1)), np.tile(seeds, (tiles, tiles))
+    pixels = torch.from_numpy(image).float().movedim(-1, 0)[None].contiguous()
+    return Problem(
+        seeds=torch.from_numpy(seeds)[None],
+        edges=grid_edges(pixels, "grid4", 9.0),
+        n_classes=n_classes,
+        sigma=torch.from_numpy(np.tile(sigma, (1, tiles, tiles)))[None],
+        **changes,
+    )
+
+
+def timed(run: Callable[[], Result], repeats: int = 1) -> tuple[float, Result]:
     """Return the median seconds of `repeats` runs, and the last result."""
     seconds = []
     for _ in range(repeats):
@@ -74,40 +92,13 @@ def timed(run: Callable[[], torch.Tensor], repeats: int) -> tuple[float, torch.T
     return statistics.median(seconds), result
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--classes", type=int, nargs="+", default=[2, 5, 21])
-    arguments = parser.parse_args()
-    image = data.astronaut()
-    size = image.shape[0]
-    pixels = torch.from_numpy(image).float().movedim(-1, 0)[None]
-    print(header("torch", "numpy", "scikit-learn"))
-    print("- 512 x 512 photo, CD + CCE, eta 0.3, lambda 6; ours: median of 3 runs")
-    print()
-    print("| K | unary | paper: energy | paper: s | ours: energy | ours: sweeps | ours: s | times sooner |")
-    print("|---|---|---|---|---|---|---|---|")
-    for n_classes in arguments.classes:
-        seeds = strokes(n_classes, size)
-        unaries = {
-            "classifier": classify_strokes(image.astype(np.float32), seeds, n_classes),
-            "histograms": histogram_unary(image, seeds, n_classes),
-        }
-        for name, sigma in unaries.items():
-            problem = Problem(
-                seeds=torch.from_numpy(seeds)[None],
-                edges=grid_edges(pixels, "grid4", 9.0),
-                n_classes=n_classes,
-                sigma=torch.from_numpy(sigma)[None],
-            )
-            paper, theirs = timed(lambda p=problem: papers_solver(p), 1)
-            sweeps = drain(iter_majorize_minimize(problem)).sweeps
-            mine, ours = timed(lambda p=problem: drain(iter_majorize_minimize(p)).labels, REPEATS)
-            print(
-                f"| {n_classes} | {name} | {problem.energy_terms(theirs).total:.0f} | {paper:.2f} "
-                f"| {problem.energy_terms(ours).total:.0f} | {sweeps} | {mine:.2f} | {paper / mine:.1f} |",
-                flush=True,
-            )
+def seconds_to_energy(problem: Problem, target: float) -> float:
+    """Return how long the default solver takes until its labels' energy is no higher than `target`.
 
-
-if __name__ == "__main__":
-    main()
+    The energy it reports is that of labels it has; infinite where it ends above.
+    """
+    began = time.perf_counter()
+    for progress in iter_majorize_minimize(problem, tolerance=0):
+        if progress.energy <= target:
+            return time.perf_counter() - began
+    return float("inf")
