@@ -15,7 +15,7 @@ from napari_softseg.errors import InputError
 from napari_softseg.options import DEFAULTS, Method, Neighborhood, Relaxation, SolveOptions, Unary
 from napari_softseg.solver.checks import checked_image, checked_seeds, checked_unary
 from napari_softseg.solver.dense import DENSE_RELAXATIONS, dense_edges
-from napari_softseg.solver.device import resolve_device
+from napari_softseg.solver.device import in_its_memory, resolve_device
 from napari_softseg.solver.gradient_descent import iter_gradient_descent
 from napari_softseg.solver.incremental import IncrementalSolver
 from napari_softseg.solver.intensity import to_intensity
@@ -185,17 +185,21 @@ def iter_solve(
     yield SolveProgress("unary", 0, 1)
     sigma = _sigma(unary, chosen, pixels, intensity, seeds, values, stop)
     guess_cut_short = stop is not None and stop.is_set()
-    problem = make_problem(
-        intensity,
-        seeds.reshape(rows),
-        len(values),
-        None if sigma is None else sigma.reshape(-1, *seeds.reshape(rows).shape),
-        valid,
-        chosen,
-        target,
-        depth=shape[0] if axes == 3 else 1,
-    )
-    minimum: Minimum = yield from minimise(problem, chosen, stop, memory)
+
+    def attempt(device: torch.device) -> Generator[SolveProgress, None, Minimum]:
+        problem = make_problem(
+            intensity,
+            seeds.reshape(rows),
+            len(values),
+            None if sigma is None else sigma.reshape(-1, *seeds.reshape(rows).shape),
+            valid,
+            chosen,
+            device,
+            depth=shape[0] if axes == 3 else 1,
+        )
+        return minimise(problem, chosen, stop, memory)
+
+    minimum: Minimum = yield from in_its_memory(attempt, target)
     labels = minimum.labels
     return Solution(
         probabilities=labels[0].cpu().numpy().reshape(-1, *shape),

@@ -1,10 +1,19 @@
-"""Which device solves."""
+"""Which device solves, and what happens when its memory is full."""
 
 from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Generator
+from typing import TypeVar
 
 import torch
 
 from napari_softseg.errors import InputError
+
+_LOG = logging.getLogger(__name__)
+
+_Step = TypeVar("_Step")
+_Result = TypeVar("_Result")
 
 
 def resolve_device(name: str) -> torch.device:
@@ -30,3 +39,21 @@ def resolve_device(name: str) -> torch.device:
     if device.type == "cuda" and cuda and (device.index or 0) < torch.cuda.device_count():
         return device
     raise InputError(f"Device {name!r} is not available here; choose one of: {', '.join(there)}.")
+
+
+def in_its_memory(
+    attempt: Callable[[torch.device], Generator[_Step, None, _Result]], device: torch.device
+) -> Generator[_Step, None, _Result]:
+    """Make the attempt on `device`, and where its memory does not suffice, all of it anew on the CPU."""
+    try:
+        return (yield from attempt(device))
+    except RuntimeError as error:
+        # CUDA's allocator has an error of its own; CUDA's start, Triton's and Apple's have only these words
+        full = isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error)
+        if device.type == "cpu" or not full:
+            raise
+    # outside of the handler, so that what the failed attempt held is free
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    _LOG.warning("Solving on the CPU, slower: the memory of device %s does not suffice.", device)
+    return (yield from attempt(torch.device("cpu")))
