@@ -83,24 +83,31 @@ def iter_majorize_minimize(
     -----
     Derivation in docs/solver.md.
     """
-    if start is None and problem.dense is not None:
-        start = problem.start()  # every pixel sees all others: strokes reach far without coarser levels
-    elif start is None:
-        # of a volume even one coarser level swallows objects: a block joins eight voxels
-        depth = _DEPTH if problem.sigma is None else 1 if problem.depth == 1 else 0
-        start = _coarse_start(problem, depth, tolerance, stop)
-    state = _state(problem, start)
+    # nothing but the state holds labels while it works: an image that fits the memory is what limits it
+    state = _state(problem, _start(problem, tolerance, stop) if start is None else start)
+    del start
     sweeps, status = yield from _descend(problem, state, max_sweeps, tolerance, stop)
     # the energy of the labels themselves: one sweep more, whose result is not used
-    state.restart(torch.ones_like(problem.seeds[:, 0, 0], dtype=torch.bool), normalise=True)
-    terms, _ = state.sweep(torch.zeros(len(start), dtype=torch.float64, device=start.device))
+    every = torch.ones_like(problem.seeds[:, 0, 0], dtype=torch.bool)
+    state.restart(every, normalise=True)
+    terms, _ = state.sweep(torch.zeros_like(every, dtype=torch.float64))
     unary, pairwise = terms.sum(0).tolist()
-    return Minimum(state.labels(), sweeps, status, EnergyTerms(unary, pairwise))
+    labels = state.labels()
+    del state
+    return Minimum(labels.contiguous(), sweeps, status, EnergyTerms(unary, pairwise))
 
 
 def _state(problem: Problem, start: Tensor) -> Sweep:
-    # a label of exactly zero would stay so
-    return sweep_for(problem, problem.constrain(start.clamp_min(FLOOR)))
+    start = start.clamp_min(FLOOR)  # a label of exactly zero would stay so
+    return sweep_for(problem, problem.constrain(start))
+
+
+def _start(problem: Problem, tolerance: float, stop: threading.Event | None) -> Tensor:
+    if problem.dense is not None:
+        return problem.start()  # every pixel sees all others: strokes reach far without coarser levels
+    # of a volume even one coarser level swallows objects: a block joins eight voxels
+    depth = _DEPTH if problem.sigma is None else 1 if problem.depth == 1 else 0
+    return _coarse_start(problem, depth, tolerance, stop)
 
 
 def _coarse_start(problem: Problem, depth: int, tolerance: float, stop: threading.Event | None) -> Tensor:

@@ -41,7 +41,7 @@ class Sweep(Protocol):
         ...
 
     def labels(self) -> Tensor:
-        """Return the labels, (B, K, H, W)."""
+        """Return the labels, (B, K, H, W), not necessarily contiguous."""
         ...
 
 

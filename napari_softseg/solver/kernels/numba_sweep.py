@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
 
@@ -125,35 +124,44 @@ class NumbaSweep:
         self._shape = np.array([self._height, classes, stride])
         self._problem, self._tolerance = problem, np.float32(tolerance)
         self._offsets = np.array(list(local), dtype=np.int64)
-        flat = self._flat(batch, 1)
-        self._weights = np.stack([self._fill(flat(0), w[:, None]) for w in local.values()], 1)
-        self._free = self._fill(flat(0), problem.free[:, None].float())
-        self._impurity = [flat(0), flat(0)]
-        flat = self._flat(batch, classes)
-        self._labels = [self._fill(flat(1 / classes), start), flat(1 / classes)]
-        self._point = [flat(1 / classes), flat(1 / classes)]
+        self._weights = self._rows(batch, len(local), 1)
+        for number, weight in enumerate(local.values()):
+            self._fill(self._weights[:, number], weight[:, None], 0)
+        self._free = self._fill(self._rows(batch, 1), problem.free[:, None], 0)
+        self._impurity = [self._rows(batch, 1), self._rows(batch, 1)]
+        uniform = 1 / classes
+        self._labels = [self._fill(self._rows(batch, classes), start, uniform), self._rows(batch, classes)]
+        self._point = [self._rows(batch, classes), self._rows(batch, classes)]
         self.restart(torch.ones(batch, dtype=torch.bool))
         self._sigma = (
-            self._point[0] if problem.sigma is None else self._fill(flat(1 / classes), problem.sigma)
+            self._point[0]
+            if problem.sigma is None
+            else self._fill(self._rows(batch, classes), problem.sigma, uniform)
         )
         self._far_pull, self._far_stay = np.empty((2, batch, 0), np.float32)
         if problem.dense is not None:
-            self._far_pull, self._far_stay = flat(0), self._flat(batch, 1)(0)
+            self._far_pull, self._far_stay = self._rows(batch, classes), self._rows(batch, 1)
         work = self._height * stride * classes
         self._threads = min(torch.get_num_threads(), 1 + work // _PER_THREAD)
 
-    def _flat(self, batch: int, classes: int) -> Callable[[float], Floats]:
-        size = 2 * self._margin + self._height * classes * int(self._shape[2])
-        return lambda value: np.full((batch, size), value, np.float32)
+    def _rows(self, *shape: int) -> Floats:
+        """Return flat rows (..., size) for so many classes; only the margins are set yet, to zero."""
+        *outer, classes = shape
+        flat = np.empty((*outer, 2 * self._margin + self._height * classes * int(self._shape[2])), np.float32)
+        flat[..., : self._margin] = flat[..., flat.shape[-1] - self._margin :] = 0
+        return flat
 
-    def _image(self, flat: Floats) -> Tensor:
-        """Return the (B, K, H, W) view of flat rows."""
+    def _image(self, flat: Floats, padded: bool = False) -> Tensor:
+        """Return the (B, K, H, W) view of flat rows; with the padding of the rows if asked."""
         margin, (_, _, stride) = self._margin, self._shape
         rows = torch.from_numpy(flat)[:, margin : flat.shape[1] - margin]
-        return rows.view(len(flat), self._height, -1, int(stride))[..., : self._width].transpose(1, 2)
+        width = stride if padded else self._width
+        return rows.view(len(flat), self._height, -1, int(stride))[..., :width].transpose(1, 2)
 
-    def _fill(self, flat: Floats, image: Tensor) -> Floats:
-        self._image(flat).copy_(image)
+    def _fill(self, flat: Floats, image: Tensor, padding: float) -> Floats:
+        rows = self._image(flat, padded=True)
+        rows[..., : self._width] = image
+        rows[..., self._width :] = padding
         return flat
 
     def sweep(self, momentum: Tensor) -> tuple[Tensor, Tensor]:
@@ -167,8 +175,8 @@ class NumbaSweep:
         if problem.dense is not None:
             dense = problem.dense_pairwise(self._image(self._point[0]))
             far = problem.lambda_ * dense.energy
-            self._fill(self._far_pull, dense.pull)
-            self._fill(self._far_stay, dense.stay[:, None])
+            self._fill(self._far_pull, dense.pull, 0)
+            self._fill(self._far_stay, dense.stay[:, None], 0)
         bands = min(self._height, 4 * self._threads if self._threads > 1 else 1)
         edges = np.linspace(0, self._height, bands + 1).astype(int)
         tasks = [(b, i) for b in range(len(self._free)) for i in range(bands)]
@@ -222,5 +230,5 @@ class NumbaSweep:
             )
 
     def labels(self) -> Tensor:
-        """Return the labels, (B, K, H, W)."""
-        return self._image(self._labels[0]).contiguous()
+        """Return a view of the labels, (B, K, H, W)."""
+        return self._image(self._labels[0])
