@@ -27,7 +27,7 @@ LABELS = {
     "tolerance": "tolerance",
 }
 """Options in the form, top to bottom, by the words people read. A painted layer's unlabelled
-value is always 0, so that one is not asked for."""
+value is always 0, and planes are solved one by one, so these are not asked for."""
 
 BASIC = ("relaxation", "lambda_", "bandwidth", "unary", "eta")
 """What people turn while they paint; the rest is folded away."""
