@@ -40,25 +40,27 @@ def histogram_unary(image: np.ndarray, seeds: np.ndarray, n_classes: int) -> np.
     return (likelihood / likelihood.sum(0)).astype(np.float32)
 
 
-def papers_solver(problem: Problem) -> torch.Tensor:
-    """Zhang & Boykov's solver as one writes it: softmax, seeds reset, autograd, plain steps."""
+def papers_energy(problem: Problem, logits: torch.Tensor) -> torch.Tensor:
+    """CD + CCE on the 4-grid as one writes it: softmax, seeds reset."""
     sigma, free = problem.sigma, problem.free.unsqueeze(1)
     w_right, w_down = problem.edges[(0, 1)][..., :, :-1], problem.edges[(1, 0)][..., :-1, :]
-    logits = sigma.log().requires_grad_()
+    y = torch.where(free, logits.softmax(1), problem.fixed_labels)
+    unary = -((y * sigma).sum(1).log() * free[:, 0]).sum()
+    norm = y.square().sum(1).sqrt()
+    right = (y[..., :-1] * y[..., 1:]).sum(1) / (norm[..., :-1] * norm[..., 1:])
+    down = (y[..., :-1, :] * y[..., 1:, :]).sum(1) / (norm[..., :-1, :] * norm[..., 1:, :])
+    # 1e-30: 0 * ln 0 on the edges between seeds of different classes
+    pairwise = -(w_right * right.clamp_min(1e-30).log()).sum() - (w_down * down.clamp_min(1e-30).log()).sum()
+    return problem.eta * unary + problem.lambda_ * pairwise
+
+
+def papers_solver(problem: Problem) -> torch.Tensor:
+    """Zhang & Boykov's solver: autograd, plain steps."""
+    logits = problem.sigma.log().requires_grad_()
     for _ in range(STEPS):
-        y = torch.where(free, logits.softmax(1), problem.fixed_labels)
-        unary = -((y * sigma).sum(1).log() * free[:, 0]).sum()
-        norm = y.square().sum(1).sqrt()
-        right = (y[..., :-1] * y[..., 1:]).sum(1) / (norm[..., :-1] * norm[..., 1:])
-        down = (y[..., :-1, :] * y[..., 1:, :]).sum(1) / (norm[..., :-1, :] * norm[..., 1:, :])
-        # 1e-30: 0 * ln 0 on the edges between seeds of different classes
-        pairwise = (
-            -(w_right * right.clamp_min(1e-30).log()).sum() - (w_down * down.clamp_min(1e-30).log()).sum()
-        )
-        energy = problem.eta * unary + problem.lambda_ * pairwise
-        (gradient,) = torch.autograd.grad(energy, logits)
+        (gradient,) = torch.autograd.grad(papers_energy(problem, logits), logits)
         logits = (logits.detach() - LEARNING_RATE * gradient).requires_grad_()
-    return torch.where(free, logits.detach().softmax(1), problem.fixed_labels)
+    return problem.constrain(logits.detach().softmax(1))
 
 
 def photo_problem(n_classes: int, unary: str, tiles: int = 1, **changes: object) -> Problem:

@@ -1,0 +1,178 @@
+"""How time, memory and the sweep itself scale. ``python benchmarks/scaling.py``.
+
+Larger images are copies of one 512 x 512 photo with its strokes side by side, so that only their size differs.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from cases import photo_problem, timed
+from common import header
+from numba import njit
+
+from napari_softseg.solver import drain, iter_majorize_minimize
+from napari_softseg.solver.kernels.numba_sweep import NumbaSweep, ready
+
+SIDES = {2: (256, 512, 1024, 2048, 4096), 5: (256, 512, 1024, 2048, 4096), 21: (256, 512, 1024, 2048)}
+FAST = {"contract", "reassoc", "nsz", "arcp", "nnan", "ninf"}
+
+
+def solved(n_classes: int, side: int) -> dict[str, float]:
+    """Solve in this process; return seconds, sweeps and the peak of memory beyond the problem's own."""
+    problem = photo_problem(n_classes, "classifier", tiles=max(1, side // 512))
+    if side < 512:
+        part = slice(0, side)
+        problem = problem.crop(part, part, torch.ones(1, side, side, dtype=torch.bool), None)
+    ready()
+    before = resident("VmRSS")
+    # the peak so far belongs to making the problem: begin a new one
+    with open("/proc/self/clear_refs", "w") as file:  # noqa: PTH123
+        file.write("5")
+    seconds, minimum = timed(lambda: drain(iter_majorize_minimize(problem)))
+    peak = resident("VmHWM")
+    if side <= 1024:
+        seconds, minimum = timed(lambda: drain(iter_majorize_minimize(problem)), 5)
+    return {"seconds": seconds, "sweeps": minimum.sweeps, "bytes": peak - before}
+
+
+def resident(field: str) -> int:
+    """Return a figure of Linux's /proc/self/status in bytes."""
+    with open("/proc/self/status") as file:  # noqa: PTH123
+        return next(1024 * int(line.split()[1]) for line in file if line.startswith(field))
+
+
+def sizes() -> str:
+    lines = [
+        "| K | side | s | sweeps | ns per pixel | peak: arrays of (K, H, W) float32 |",
+        "|---|---|---|---|---|---|",
+    ]
+    for n_classes, sides in SIDES.items():
+        for side in sides:
+            ran = subprocess.run(
+                [sys.executable, __file__, str(n_classes), str(side)],
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            found = json.loads(ran.stdout)
+            pixels = side * side
+            lines.append(
+                f"| {n_classes} | {side} | {found['seconds']:.3f} | {found['sweeps']} "
+                f"| {1e9 * found['seconds'] / pixels:.0f} | {found['bytes'] / (4 * n_classes * pixels):.1f} |"
+            )
+            print(lines[-1], flush=True)
+    return "\n".join(lines)
+
+
+# One kind of instruction each, on numbers that stay in the first-level cache.
+@njit(nogil=True, error_model="numpy", fastmath=FAST)
+def multiply_add(x, y, repeats):
+    for _ in range(repeats):
+        for i in range(x.size):
+            y[i] = y[i] * x[i] + x[i]
+
+
+@njit(nogil=True, error_model="numpy", fastmath=FAST)
+def divide(x, y, repeats):
+    for _ in range(repeats):
+        for i in range(x.size):
+            y[i] = x[i] / y[i]
+
+
+@njit(nogil=True, error_model="numpy", fastmath=FAST)
+def root(x, y, repeats):
+    for _ in range(repeats):
+        for i in range(x.size):
+            y[i] = np.sqrt(y[i] + x[i])
+
+
+def nanoseconds(kernel: Callable[..., None], threads: int) -> float:
+    """Return the time per number of a micro-kernel on all threads at once."""
+    size, repeats = 2048, 20_000
+
+    def work(_: int) -> None:
+        kernel(np.ones(size, np.float32), np.ones(size, np.float32), repeats)
+
+    work(0)
+    with ThreadPoolExecutor(threads) as pool:
+        seconds, _ = timed(lambda: list(pool.map(work, range(threads))), 3)
+    return 1e9 * seconds / (size * repeats * threads)
+
+
+def copy_rate(arrays: list[np.ndarray], threads: int) -> float:
+    """Return bytes read and written per second when arrays of the sweep's size are copied."""
+    targets = [np.zeros_like(a) for a in arrays]
+
+    def work(part: tuple[np.ndarray, np.ndarray]) -> None:
+        np.copyto(*part)
+
+    with ThreadPoolExecutor(threads) as pool:
+        seconds, _ = timed(lambda: list(pool.map(work, zip(targets, arrays, strict=True))), 7)
+    return 2 * sum(a.nbytes for a in arrays) / seconds
+
+
+def roofline() -> str:
+    """The sweep of CD + CCE against the least its arithmetic and its traffic can take."""
+    threads = torch.get_num_threads()
+    costs = {k.__name__: nanoseconds(k, threads) for k in (multiply_add, divide, root)}
+    lines = [
+        f"{threads} threads; per number: "
+        + ", ".join(f"{name} {cost:.3f} ns" for name, cost in costs.items())
+        + ".\n",
+        "| K | sweep: ms | arithmetic: ms | traffic: ms | larger over sweep | sum over sweep |",
+        "|---|---|---|---|---|---|",
+    ]
+    for n_classes in (2, 5, 21):
+        problem = photo_problem(n_classes, "classifier", tiles=2)
+        ready()
+        state = NumbaSweep(problem, problem.constrain(problem.sigma.clone()))
+        still = torch.zeros(1, dtype=torch.float64)
+        for _ in range(2):
+            state.sweep(still)
+        seconds, _ = timed(lambda s=state, m=still: s.sweep(m), 9)
+        pixels = problem.seeds.numel()
+        # per pixel; Newton's method takes two to three steps from labels that fit
+        steps = 2.5
+        adds = 4 * 2 * n_classes + n_classes * (8 * steps + 16) + 3 * 20
+        divisions = 4 + 2 + 2 + n_classes * steps + 2
+        roots = n_classes * steps
+        arithmetic = (
+            1e-9
+            * pixels
+            * (adds * costs["multiply_add"] + divisions * costs["divide"] + roots * costs["root"])
+        )
+        # read: point, labels, sigma; written, which reads them first: labels, point; a few maps
+        moved = 4 * pixels * (n_classes * (3 + 2 * 2) + 7)
+        sample = [np.zeros((n_classes, *problem.seeds.shape[1:]), np.float32) for _ in range(4)]
+        rate = copy_rate(sample, threads) * 1.5  # a copy, too, reads what it writes over
+        traffic = moved / rate
+        lines.append(
+            f"| {n_classes} | {1e3 * seconds:.1f} | {1e3 * arithmetic:.1f} | {1e3 * traffic:.1f} "
+            f"| {100 * max(arithmetic, traffic) / seconds:.0f} % "
+            f"| {100 * (arithmetic + traffic) / seconds:.0f} % |"
+        )
+        print(lines[-1], flush=True)
+    return "\n".join(lines)
+
+
+TABLES = {"Size and memory": sizes, "One sweep against its roofline (1024 x 1024)": roofline}
+
+
+def main() -> None:
+    if len(sys.argv) == 3:
+        print(json.dumps(solved(int(sys.argv[1]), int(sys.argv[2]))))
+        return
+    print(header("torch", "numba", "numpy"))
+    for title, table in TABLES.items():
+        print(f"\n### {title}\n\n{table()}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
