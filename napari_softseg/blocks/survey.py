@@ -57,6 +57,11 @@ class Inputs:
 
     def check(self) -> None:
         """Raise InputError if shapes or dtypes do not fit together."""
+        if self.scribbles.channels is not None:
+            raise InputError(
+                f"Blocks are cut from one plane, but the scribbles have shape {self.scribbles.shape}; "
+                "solve a volume plane by plane, or in one piece."
+            )
         check_image_form(self.image.shape, self.image.dtype)
         check_scribbles_form(self.scribbles.shape, self.image.size)
         if self.mask is not None and self.mask.shape != self.image.size:

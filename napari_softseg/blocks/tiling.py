@@ -24,7 +24,7 @@ from napari_softseg.unary.classifier import ALIGNMENT
 DEFAULT_HALO = 128
 DEFAULT_MEMORY = "4 GB"
 
-PROGRAM = 1_000_000_000
+PROGRAM = 1_100_000_000
 """Bytes of the interpreter with PyTorch and all else loaded, and of small things."""
 
 PER_PIXEL, PER_CHANNEL, PER_CLASS, PER_EDGE = 100, 30, 40, 12

@@ -18,7 +18,11 @@ import zarr
 
 from napari_softseg import InputError, SolveProgress, Status, solve
 from napari_softseg.blocks import Plane, open_image, open_scribbles, open_unary, solve_blocks
+from napari_softseg.blocks.source import as_plane
+from napari_softseg.blocks.survey import Inputs, iter_survey
 from napari_softseg.blocks.tiling import bytes_per_pixel, memory_of
+from napari_softseg.solver.intensity import to_intensity
+from napari_softseg.solver.solution import drain
 from tests.blocks.conftest import Files, Large, stored
 
 ALL = slice(None)
@@ -110,16 +114,21 @@ def test_arrays_in_any_form(form: str, large: Large, tmp_path: Path) -> None:
     assert off(found.probabilities(ALL, ALL), plain.probabilities).mean() < 0.03
 
 
-@pytest.mark.parametrize("dtype", [np.uint16, np.float32, bool])
-def test_intensities_by_the_rule_of_the_whole_image(dtype: Any, large: Large, tmp_path: Path) -> None:
-    """A dark corner stays dark: a block that found its own percentiles would stretch it."""
-    dark = large.image[:200, :230, 0].astype(np.float32)
-    dark[:100, :100] /= 50
-    image: Any = dark > 100 if dtype is bool else (dark * 40).astype(dtype)
-    scribbles = large.scribbles[:200, :230]
-    whole = solve(image, scribbles, device="cpu")
-    found = solve_blocks(image, scribbles, tmp_path / "o.zarr", block=100, halo=100, device="cpu")
-    assert off(found.probabilities(ALL, ALL), whole.probabilities).mean() < 0.01
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+def test_intensities_by_the_rule_of_the_whole_image(dtype: Any, tmp_path: Path) -> None:
+    """Faint noise on the left stays faint: a block that found its own percentiles would see edges in it."""
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 9, (100, 200)).astype(dtype)
+    image[:, 100:] *= 1000
+    scribbles = np.zeros(image.shape, np.uint8)
+    scribbles[10:20, 10:20], scribbles[70:80, 150:160] = 1, 2
+    options: dict[str, Any] = {"unary": rng.random((2, *image.shape)), "device": "cpu", "tolerance": 1e-4}
+    whole = solve(image, scribbles, **options)
+    found = solve_blocks(image, scribbles, tmp_path / "o.zarr", block=40, halo=24, **options)
+    difference = off(found.probabilities(ALL, ALL), whole.probabilities)
+    assert difference.mean() < 0.02
+    survey = drain(iter_survey(Inputs(as_plane(image), as_plane(scribbles), None, 0), 1))
+    np.testing.assert_array_equal(survey.rule.apply(image[50:90]), to_intensity(image)[50:90])
 
 
 def test_mask_and_more_classes(large: Large, tmp_path: Path) -> None:
@@ -188,18 +197,24 @@ def test_chunks_larger_than_memory_are_refused_before_any_is_read(tmp_path: Path
         solve_blocks(image, image, tmp_path / "o.zarr")
 
 
+def test_volumes_are_refused(tmp_path: Path) -> None:
+    volume = np.zeros((8, 20, 30), np.uint8)
+    with pytest.raises(InputError, match=r"one plane, but the scribbles have shape \(8, 20, 30\).*one piece"):
+        solve_blocks(volume, volume, tmp_path / "o.zarr")
+
+
 def test_memory_chooses_the_block(large: Large, tmp_path: Path) -> None:
-    """What is left above the program's own gigabyte, by the formula."""
-    tight: dict[str, Any] = {"memory": 1.04e9, "halo": 32, "device": "cpu", "max_sweeps": 1}
+    """What is left above the program's own part, by the formula."""
+    tight: dict[str, Any] = {"memory": 1.14e9, "halo": 32, "device": "cpu", "max_sweeps": 1}
     found = solve_blocks(large.image, large.scribbles, tmp_path / "o.zarr", **tight)
     pixel = bytes_per_pixel(3, 3, "grid4")
-    assert memory_of(found.block, 32, 1, pixel) <= 1.04e9 < memory_of(found.block + 4, 32, 1, pixel)
+    assert memory_of(found.block, 32, 1, pixel) <= 1.14e9 < memory_of(found.block + 4, 32, 1, pixel)
     two = solve_blocks(large.image, large.scribbles, tmp_path / "2.zarr", workers=2, **tight)
-    assert memory_of(two.block, 32, 2, pixel) <= 1.04e9
+    assert memory_of(two.block, 32, 2, pixel) <= 1.14e9
     assert two.block < found.block
     wide = np.zeros((20, 3000), np.uint8)
     wide[:9, :9], wide[9:, 9:] = 1, 2
-    with pytest.raises(InputError, match=r"block of 2000 pixels.*takes 2\.. GB.*memory of 1\.0 GB"):
+    with pytest.raises(InputError, match=r"block of 2000 pixels.*takes 2\.. GB.*memory of 1\.1 GB"):
         solve_blocks(wide, wide, tmp_path / "3.zarr", block=2000, **tight)
 
 

@@ -33,8 +33,8 @@ def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             try:
                 yield _address(address)
             finally:
-                two.terminate()
-                one.terminate()
+                two.kill()
+                one.kill()
 
 
 def _address(file: Path) -> str:
