@@ -190,5 +190,5 @@ def parsed_memory(text: str | float) -> int:
     """Return bytes, given those or a text such as ``"4 GB"``, ``"500M"`` or ``"2 GiB"``."""
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]*)?)\s*([KMGT]?I?)B?", str(text).strip().upper())
     if match is None or match[2] not in _UNITS:
-        raise InputError(f"Expected an amount of memory such as 4 GB or 500 MB, but got {text!r}.")
+        raise InputError(f"Expected an amount of memory such as 4 GB or 1500 MB, but got {text!r}.")
     return int(float(match[1]) * _UNITS[match[2]])

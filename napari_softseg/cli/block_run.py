@@ -42,7 +42,7 @@ def add_block_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--halo", type=int, metavar="N", help="pixels solved around a block and thrown away (default: 128)"
     )
-    group.add_argument("--memory", metavar="SIZE", help="most memory, such as 500MB or 8GB (default: 4 GB)")
+    group.add_argument("--memory", metavar="SIZE", help="most memory, such as 2GB or 8GB (default: 4 GB)")
     group.add_argument(
         "--workers", type=int, metavar="N", help="blocks at a time (default: 1, which uses all cores)"
     )

@@ -78,7 +78,8 @@ def test_whatever_is_imported_is_required(source: Path, metadata: PathDistributi
                 modules |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module:
                 modules.add(node.module.partition(".")[0])
-    outside = modules - sys.stdlib_module_names - {"napari_softseg", "triton"}  # torch for CUDA brings triton
+    optional = {"triton", "distributed"}  # torch for CUDA brings the one, an extra of ours the other
+    outside = modules - sys.stdlib_module_names - {"napari_softseg"} - optional
     assert {"numpy", "torch", "PIL"} <= outside
     distributions = packages_distributions()
     needed = {distributions.get(module, [module])[0].lower().replace("_", "-") for module in outside}
