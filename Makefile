@@ -6,7 +6,7 @@ help:
 	@echo "make test      run all tests and checks"
 	@echo "make lint      run ruff and mypy alone"
 	@echo "make coverage  run all tests and say which lines they miss"
-	@echo "make bench     compare with the paper's solver, and with two peers on a gallery (GALLERY=folder)"
+	@echo "make bench     measure the solver beside its peers, into docs/benchmarks.md (GALLERY=folder adds the gallery)"
 
 demo:
 	@scripts/bootstrap.sh demo
@@ -28,5 +28,4 @@ coverage:
 
 bench:
 	@scripts/bootstrap.sh dev
-	@.venv/bin/python benchmarks/energy.py
-	@.venv/bin/python benchmarks/gallery.py $(if $(GALLERY),--data "$(GALLERY)")
+	@.venv/bin/python benchmarks/run.py $(if $(GALLERY),--gallery "$(GALLERY)")

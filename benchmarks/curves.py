@@ -32,7 +32,7 @@ def paper(problem: Problem) -> Curve:
     logits, began, curve = problem.sigma.log().requires_grad_(), time.perf_counter(), []
     for _ in range(STEPS):
         energy = papers_energy(problem, logits)
-        curve.append((time.perf_counter() - began, float(energy)))
+        curve.append((time.perf_counter() - began, float(energy.detach())))
         (gradient,) = torch.autograd.grad(energy, logits)
         logits = (logits.detach() - LEARNING_RATE * gradient).requires_grad_()
     return curve
