@@ -65,7 +65,7 @@ def check_sweeps(
     fuse: Callable[[Problem, Tensor, float], Sweep],
     problem: Problem,
     start: Tensor,
-    momenta: tuple[float, ...] = (0.0, 0.4),
+    momenta: tuple[float, ...] = (0.9, 0.0),
 ) -> None:
     """The sweep that `fuse` makes does from `start` what the reference does in float64, sweep for sweep."""
     device = start.device

@@ -35,7 +35,7 @@ def test_agrees_with_the_reference(relaxation: str, cross_entropy: str) -> None:
 
 @pytest.mark.parametrize("relaxation", list(Relaxation))
 def test_without_a_unary(relaxation: str) -> None:
-    problem = random_problem(1, (7, 14), 4, sigma=None, relaxation=relaxation, neighborhood="grid8")
+    problem = random_problem(1, (7, 14), 5, sigma=None, relaxation=relaxation, neighborhood="grid8")
     check_sweeps(problem, random_labels(problem, 2, sharpness=6))
 
 
