@@ -288,9 +288,10 @@ class Problem:
 
 def refine(y: Tensor, height: int, width: int, depth: int = 1) -> Tensor:
     """Return coarse labels (B, K, h, w) copied to the pixels of each block, cut to height x width in all."""
-    y = planes(y, (depth + 1) // 2).repeat_interleave(2, -2).repeat_interleave(2, -1)
-    if depth > 1:
-        y = y.repeat_interleave(2, -3)
+    y = planes(y, (depth + 1) // 2)
+    *outer, d, h, w = y.shape
+    twice = (*outer, d, min(depth, 2), h, 2, w, 2)
+    y = y[..., :, None, :, None, :, None].expand(twice).reshape(*outer, d * min(depth, 2), 2 * h, 2 * w)
     return y[..., :depth, : height // depth, :width].flatten(-3, -2)
 
 
