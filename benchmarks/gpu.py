@@ -103,7 +103,7 @@ def main() -> None:
     device = torch.device("cuda")
     print(header("torch", "triton", "numpy"))
     print(f"- {torch.cuda.get_device_name(device)}, batch {BATCH} x {CLASSES} x {SIZE} x {SIZE}, CD + CCE\n")
-    if not triton_sweep.ready(device):
+    if not triton_sweep.ready(training_batch(CLASSES, device)):
         sys.exit("Triton cannot be used; the warning above says why")
     against_the_paper(device)
     against_a_copy(device)

@@ -49,6 +49,6 @@ def sweep_for(problem: Problem, start: Tensor) -> Sweep:
     """Return the fastest sweep for the problem; `start` is (B, K, H, W), right at all fixed pixels."""
     if numba_sweep.fits(problem) and numba_sweep.ready():
         return numba_sweep.NumbaSweep(problem, start)
-    if triton_sweep.fits(problem) and triton_sweep.ready(start.device):
+    if triton_sweep.fits(problem) and triton_sweep.ready(problem):
         return triton_sweep.TritonSweep(problem, start)
     return TorchSweep(problem, start)

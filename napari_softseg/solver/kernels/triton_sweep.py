@@ -28,23 +28,37 @@ def fits(problem: Problem) -> bool:
     return problem.seeds.device.type == "cuda" and problem.dtype == torch.float32 and problem.dense is None
 
 
+def ready(problem: Problem) -> bool:
+    """Return whether the kernel for this P, H and K compiles and runs there; if not, say why, once."""
+    cross_entropy = None if problem.sigma is None else problem.cross_entropy
+    return _runs(problem.seeds.device, problem.n_classes, problem.relaxation, cross_entropy)
+
+
 @cache
-def ready(device: torch.device) -> bool:
-    """Return whether the kernel compiles and runs there; if not, say why, once."""
-    two_pixels = Problem(
+def _runs(device: torch.device, n_classes: int, relaxation: str, cross_entropy: str | None) -> bool:
+    """Sweep over two pixels."""
+    uniform = torch.full((1, n_classes, 1, 2), 1 / n_classes, device=device)
+    problem = Problem(
         seeds=torch.full((1, 1, 2), -1, device=device),
         edges={(0, 1): torch.tensor([[[1.0, 0.0]]], device=device)},
-        n_classes=2,
+        n_classes=n_classes,
+        sigma=None if cross_entropy is None else uniform,
+        relaxation=relaxation,
+        cross_entropy=cross_entropy or CrossEntropy.CCE,
     )
     try:
-        sweep = TritonSweep(two_pixels, two_pixels.start())
-        sweep.sweep(torch.zeros(1, device=device))
+        TritonSweep(problem, uniform).sweep(torch.zeros(1, device=device))
     except torch.OutOfMemoryError:
         raise
-    except Exception as error:  # noqa: BLE001 - no Triton, no C compiler, a device too old for it
-        _LOG.warning("Solving on %s with PyTorch alone, slower: Triton cannot be used (%s).", device, error)
+    except Exception as error:  # noqa: BLE001 - no Triton, no C compiler, a device too old, damaged code on disk
+        _say(f"Solving on {device} with PyTorch alone, slower: Triton cannot be used ({error}).")
         return False
     return True
+
+
+@cache
+def _say(message: str) -> None:
+    _LOG.warning(message)
 
 
 @cache
