@@ -128,18 +128,25 @@ class Problem:
             torch.full(shape, 1 / self.n_classes, dtype=self.dtype, device=self.seeds.device)
         )
 
-    def constrain(self, y: Tensor) -> Tensor:
-        """Return a copy of `y` (B, K, H, W) with the labels of seeds and padding put right."""
+    @cached_property
+    def _fixed(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Image, row and column of every pixel that is not free, and their labels (N, K)."""
         batch, rows, columns = torch.nonzero(~self.free, as_tuple=True)
         classes = self.seeds[batch, rows, columns]
-        labels = F.one_hot(classes.clamp_min(0), self.n_classes).to(y)
+        labels = F.one_hot(classes.clamp_min(0), self.n_classes).to(self.dtype)
         outside = classes < 0
         if self.held is None:
             labels[outside] = 1 / self.n_classes
         else:
-            labels[outside] = self.held[batch[outside], :, rows[outside], columns[outside]].to(y)
+            held = self.held[batch[outside], :, rows[outside], columns[outside]]
+            labels[outside] = held.to(self.dtype)
+        return batch, rows, columns, labels
+
+    def constrain(self, y: Tensor) -> Tensor:
+        """Return a copy of `y` (B, K, H, W) with the labels of seeds and padding put right."""
+        batch, rows, columns, labels = self._fixed
         constrained = y.clone()
-        constrained[batch, :, rows, columns] = labels
+        constrained[batch, :, rows, columns] = labels.to(y)
         return constrained
 
     def start(self) -> Tensor:

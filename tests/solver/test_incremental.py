@@ -106,12 +106,13 @@ def test_other_problems_are_solved_from_scratch(change: str) -> None:
     image, sigma = photo(3)
     if change == "classes":
         common |= {"n_classes": 4, "sigma": torch.cat([sigma, sigma[:, :1]], 1) / 2}
-    common |= {
+    changes: dict[str, dict[str, Any]] = {
         "classes": {},
         "sigma": {"sigma": sigma},
         "image": {"edges": grid_edges(image, "grid4", 9.0)},
         "weight": {"lambda_": 2.0},
-    }[change]
+    }
+    common |= changes[change]
     problem = Problem(seeds=seeds, **common)
     ours, cold = drain(memory.iter_solve(problem)), drain(iter_majorize_minimize(problem))
     assert torch.equal(ours.labels, cold.labels)
