@@ -7,7 +7,8 @@ bounds are joint in both ends of an edge). Two things make few sweeps enough:
 * a coarse-to-fine start: the same problem on 2 x 2 blocks, solved first; recursively when there is
   no unary and strokes have far to travel. (With a unary, coarser levels cost more than they bring:
   the energy is not convex, and small objects that they swallow stay lost);
-* momentum: the next sweep starts from a point extrapolated along the last step. Its energy is
+* momentum: the next sweep starts from a point extrapolated along the last step, and a little beyond
+  the sweep's own (kernels/extrapolation.py). Its energy is
   known before it is used, at no cost; if it is higher than the last, the extrapolation is dropped.
   So the energies reported never rise.
 """
@@ -33,7 +34,7 @@ _COARSEST = 24
 _DEPTH = 32
 """Most levels of the pyramid: any image ends sooner."""
 
-_COARSE_SWEEPS = 30
+_COARSE_SWEEPS = 20
 """Most sweeps on each coarse level."""
 
 

@@ -22,7 +22,7 @@ class Sweep(Protocol):
     """Labels on their way down, and the point the next sweep starts from."""
 
     def sweep(self, momentum: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute the labels after the point, and the next point, ahead of them by `momentum`.
+        """Compute the labels after the point, and the next point, ahead of them as `momentum` says.
 
         Takes a (B,) float tensor in 0..1. Returns the weighted energy terms (unary, pairwise) at the
         present point, (B, 2) float64, and the label mass that would move, (B,) in pixels.

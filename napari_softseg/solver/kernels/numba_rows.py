@@ -19,6 +19,8 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
+from napari_softseg.solver.kernels.extrapolation import MOST_OVER, OVER
+
 STRETCH = 8192
 """Numbers (classes x pixels) in one stretch of a row."""
 
@@ -33,6 +35,7 @@ _TINY = np.float32(1e-30)
 _PROXIMITY = np.float32(1e-6)
 _ZERO, _ONE, _TWO, _FOUR = np.float32(0), np.float32(1), np.float32(2), np.float32(4)
 _HALF, _QUARTER = np.float32(0.5), np.float32(0.25)
+_OVER, _MOST_OVER = np.float32(OVER), np.float32(MOST_OVER)
 _MAX_STEPS = 60
 _HUGE = 1e300  # not infinite: the compiler is told that there are no infinities
 
@@ -378,8 +381,9 @@ def _label_at(mu, a, b, c, d, barrier):  # type: ignore[no-untyped-def]
 def _write(  # type: ignore[no-untyped-def]
     y, new, old, free, momentum, width, stride, n_classes, n, labels, ahead, impurity, total
 ):
-    """Write the new labels and the point extrapolated along (new - old); return the mass that moved."""
+    """Write the new labels and the point ahead of them (extrapolation.py); return the mass that moved."""
     moved = _ZERO
+    over = min(_OVER * momentum, _MOST_OVER)
     for x in range(n):
         total[x] = _ZERO
     for k in range(n_classes):
@@ -387,7 +391,8 @@ def _write(  # type: ignore[no-untyped-def]
         for x in range(n):
             value = new[at + x] if free[x] != _ZERO else y[base + x]
             moved += abs(value - y[base + x])
-            further = max(value + momentum * (value - old[base + x]), value * _QUARTER)
+            further = value + momentum * (value - old[base + x]) + over * (value - y[base + x])
+            further = max(further, value * _QUARTER)
             labels[base + x] = value
             ahead[base + x] = further
             total[x] += further

@@ -17,6 +17,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from napari_softseg.solver.kernels.extrapolation import MOST_OVER, OVER
+
 BL = tl.constexpr(0)
 Q = tl.constexpr(1)
 NQ = tl.constexpr(2)
@@ -32,6 +34,8 @@ _FLOOR = tl.constexpr(1e-6)
 _TINY = tl.constexpr(1e-30)
 _PROXIMITY = tl.constexpr(1e-6)
 _MAX_STEPS = tl.constexpr(60)
+_OVER = tl.constexpr(OVER)
+_MOST_OVER = tl.constexpr(MOST_OVER)
 
 
 @triton.jit
@@ -278,7 +282,9 @@ def sweep_tile(
     moved = tl.sum(tl.abs(new - y), 0)
     tl.store(at_report + 2 * tl.num_programs(0), tl.sum(tl.where(inside, moved, 0.0), 0))
     old = tl.load(labels + at, mask=real, other=0.0)
-    ahead = tl.maximum(new + tl.load(momentum + image) * (new - old), new * 0.25)
+    along = tl.load(momentum + image)
+    ahead = new + along * (new - old) + tl.minimum(_OVER * along, _MOST_OVER) * (new - y)
+    ahead = tl.maximum(ahead, new * 0.25)
     total = tl.where(is_free, tl.sum(ahead, 0), 1.0)  # one-hot labels stay exactly so
     written = real & inside[None, :]
     tl.store(new_labels + at, new, mask=written)
