@@ -8,9 +8,8 @@ bounds are joint in both ends of an edge). Two things make few sweeps enough:
   no unary and strokes have far to travel. (With a unary, coarser levels cost more than they bring:
   the energy is not convex, and small objects that they swallow stay lost);
 * momentum: the next sweep starts from a point extrapolated along the last step, and a little beyond
-  the sweep's own (kernels/extrapolation.py). Its energy is
-  known before it is used, at no cost; if it is higher than the last, the extrapolation is dropped.
-  So the energies reported never rise.
+  the sweep's own (kernels/extrapolation.py). Its energy is known before it is used, at no cost; if it
+  is higher than the last, the extrapolation is dropped. So the energies reported never rise.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ import logging
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from types import ModuleType
 
 import numpy as np
@@ -143,6 +144,20 @@ class NumbaSweep:
             self._far_pull, self._far_stay = self._rows(batch, classes), self._rows(batch, 1)
         work = self._height * stride * classes
         self._threads = min(torch.get_num_threads(), 1 + work // _PER_THREAD)
+        bands = min(self._height, 4 * self._threads if self._threads > 1 else 1)
+        edges = [self._height * band // bands for band in range(bands + 1)]
+        self._bands = list(pairwise(edges))
+        unary = (
+            -1
+            if problem.sigma is None
+            else list(CrossEntropy).index(CrossEntropy.named(problem.cross_entropy))
+        )
+        self._energy = (
+            list(Relaxation).index(Relaxation.named(problem.relaxation)),
+            unary,
+            np.float32(problem.eta),
+            np.float32(problem.lambda_),
+        )
 
     def _rows(self, *shape: int) -> Floats:
         """Return flat rows (..., size) for so many classes; only the margins are set yet, to zero."""
@@ -167,34 +182,25 @@ class NumbaSweep:
     def sweep(self, momentum: Tensor) -> tuple[Tensor, Tensor]:
         """Update all pixels at once, bands of rows on threads."""
         problem, rows = self._problem, _COMPILED.kernels().sweep_rows
-        relaxation = list(Relaxation).index(Relaxation.named(problem.relaxation))
-        cross_entropy = list(CrossEntropy).index(CrossEntropy.named(problem.cross_entropy))
-        if problem.sigma is None:
-            cross_entropy = -1
         far = None
         if problem.dense is not None:
             dense = problem.dense_pairwise(self._image(self._point[0]))
             far = problem.lambda_ * dense.energy
             self._fill(self._far_pull, dense.pull, 0)
             self._fill(self._far_stay, dense.stay[:, None], 0)
-        bands = min(self._height, 4 * self._threads if self._threads > 1 else 1)
-        edges = np.linspace(0, self._height, bands + 1).astype(int)
-        tasks = [(b, i) for b in range(len(self._free)) for i in range(bands)]
-        report = np.zeros((len(self._free), bands, 3))
+        report = np.zeros((len(self._free), len(self._bands), 3))
         ahead = momentum.numpy().astype(np.float32)
 
         def update(task: tuple[int, int]) -> None:
             b, i = task
             rows(
-                relaxation, cross_entropy, np.float32(problem.eta), np.float32(problem.lambda_),
-                self._tolerance, ahead[b], self._offsets, self._weights[b], self._free[b],
+                *self._energy, self._tolerance, ahead[b], self._offsets, self._weights[b], self._free[b],
                 self._sigma[b], self._far_pull[b], self._far_stay[b], self._point[0][b],
                 self._impurity[0][b], self._labels[0][b], self._labels[1][b], self._point[1][b],
-                self._impurity[1][b], self._shape, self._margin, int(edges[i]), int(edges[i + 1]),
-                report[b, i],
+                self._impurity[1][b], self._shape, self._margin, *self._bands[i], report[b, i],
             )  # fmt: skip
 
-        queue = iter(tasks)
+        queue = iter([(b, i) for b in range(len(self._free)) for i in range(len(self._bands))])
 
         def work() -> None:
             for task in queue:
@@ -204,11 +210,11 @@ class NumbaSweep:
         work()
         for helper in helpers:
             helper.result()
-        pairwise, unary, moved = torch.from_numpy(report.sum(1)).unbind(1)
-        pairwise = problem.lambda_ * pairwise
+        between, unary, moved = torch.from_numpy(report.sum(1)).unbind(1)
+        between = problem.lambda_ * between
         if far is not None:
-            pairwise += far
-        return torch.stack([problem.eta * unary, pairwise], 1), moved / 2
+            between += far
+        return torch.stack([problem.eta * unary, between], 1), moved / 2
 
     def advance(self) -> None:
         """Swap the buffers."""
