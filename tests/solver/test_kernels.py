@@ -191,3 +191,28 @@ def test_damaged_compiled_code_is_rebuilt(tmp_path: Path) -> None:
     assert np.array_equal(expected, again)
     _, said = solved(tmp_path, "", NUMBA_CACHE_DIR=str(cache))
     assert said == ""
+
+
+SAME_KERNELS = """
+import threading
+from napari_softseg.solver.kernels import numba_sweep
+{before}
+answers = []
+threads = [threading.Thread(target=lambda: answers.append(numba_sweep.ready())) for _ in range(3)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(answers)
+"""
+
+
+@pytest.mark.parametrize(("before", "expected"), [("", [True] * 3), ("numba_sweep.prepare()", [False] * 3)])
+def test_who_waits_for_the_compiler(tmp_path: Path, before: str, expected: list[bool]) -> None:
+    """All threads of a run solve with the same kernels; a viewer's do not wait for them."""
+    ran = subprocess.run(
+        [sys.executable, "-c", SAME_KERNELS.format(before=before)],
+        env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ran.stdout.strip() == str(expected)

@@ -1,7 +1,7 @@
 """The fused CPU sweep: memory layout, threads, and when its compiled code is ready.
 
 Numba compiles :mod:`~napari_softseg.solver.kernels.numba_rows` once per machine, in about ten seconds,
-and keeps the code on disk. Whoever comes first compiles; who comes meanwhile does without.
+and keeps the code on disk. Whoever comes first compiles, and others wait; a viewer has it done beside.
 """
 
 from __future__ import annotations
@@ -42,16 +42,22 @@ class _Compiled:
     def __init__(self) -> None:
         self._busy = threading.Lock()
         self._tried = False
+        self._beside = False
         self._module: ModuleType | None = None
 
     def ready(self) -> bool:
-        """Return whether the kernels can be called; False at once while another thread compiles them."""
-        if not self._tried and self._busy.acquire(blocking=False):
+        """Return whether the kernels can be called.
+
+        The first call compiles them or loads them from disk; others wait for it, so that all solves of a
+        run take the same kernels. Only after `prepare` is the answer False, at once, while they compile.
+        """
+        if not self._tried and self._busy.acquire(blocking=not self._beside):
             self._try()
         return self._module is not None
 
     def prepare(self) -> None:
         """Have a thread of its own load or compile the kernels; until then, ready() is False."""
+        self._beside = True
         if not self._tried and self._busy.acquire(blocking=False):
             threading.Thread(target=self._try, name="softseg-compile", daemon=True).start()
 
