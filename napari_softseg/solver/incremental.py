@@ -37,6 +37,7 @@ _SAME = ("n_classes", "relaxation", "cross_entropy", "eta", "lambda_", "depth")
 class _Solved:
     problem: Problem
     minimum: Minimum
+    tolerance: float
 
 
 class IncrementalSolver:
@@ -62,13 +63,13 @@ class IncrementalSolver:
         what `tolerance` leaves open (docs/solver.md gives figures).
         """
         minimum: Minimum | None = None
-        if self._last is not None:
+        if self._last is not None and self._last.tolerance == tolerance:
             minimum = yield from _update(self._last, problem, max_sweeps, tolerance, stop)
         if minimum is None:
             minimum = yield from iter_majorize_minimize(
                 problem, max_sweeps=max_sweeps, tolerance=tolerance, stop=stop
             )
-        self._last = _Solved(problem, minimum) if minimum.status is Status.CONVERGED else None
+        self._last = _Solved(problem, minimum, tolerance) if minimum.status is Status.CONVERGED else None
         return minimum
 
 
@@ -79,11 +80,11 @@ def _update(
     changed = _changed(last.problem, problem)
     if changed is None:
         return None
-    places = torch.nonzero(changed)
-    if not len(places):
+    rows, columns = (changed.any(axis).nonzero()[:, 0].tolist() for axis in (1, 0))
+    if not rows:
         return last.minimum
     height, width = changed.shape
-    (top, left), (bottom, right) = places.amin(0).tolist(), places.amax(0).tolist()
+    (top, bottom), (left, right) = (rows[0], rows[-1]), (columns[0], columns[-1])
     reach = max(max(abs(dy), abs(dx)) for dy, dx in problem.edges)
     rim = 2 * ((reach + 1) // 2)  # whole 2 x 2 blocks, so that coarser copies hold it as well
     margin = _MARGIN

@@ -118,6 +118,16 @@ def test_other_problems_are_solved_from_scratch(change: str) -> None:
     assert torch.equal(ours.labels, cold.labels)
 
 
+def test_another_tolerance_is_another_solve() -> None:
+    common, seeds = setting(7)
+    problem = Problem(seeds=seeds, **common)
+    memory = IncrementalSolver()
+    rough = drain(memory.iter_solve(problem, tolerance=0.1))
+    fine = drain(memory.iter_solve(problem, tolerance=1e-4))
+    assert fine.terms.total < rough.terms.total
+    assert torch.equal(fine.labels, drain(iter_majorize_minimize(problem, tolerance=1e-4)).labels)
+
+
 def test_a_stopped_solve_is_not_built_upon() -> None:
     common, seeds = setting(4)
     memory, stop = IncrementalSolver(), threading.Event()
