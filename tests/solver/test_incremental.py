@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -25,6 +25,8 @@ from napari_softseg.solver import (
 SHAPE = (240, 320)
 MASS, LABELS = 0.01, 0.005
 """Largest mean label mass, and share of pixels with another label, between both; see docs/solver.md."""
+FINE: dict[str, Any] = {"tolerance": 2e-4, "max_sweeps": 2000}
+"""Both are compared close to where they end: what the tolerance leaves open is not what is tested."""
 
 
 def photo(seed: int) -> tuple[Tensor, Tensor]:
@@ -57,19 +59,20 @@ def setting(seed: int) -> tuple[dict[str, Any], Tensor]:
 
 @settings(max_examples=5, deadline=None)
 @given(seed=st.integers(0, 999), undone=st.lists(st.booleans(), min_size=4, max_size=8))
+@example(seed=953, undone=[False] * 4)
 def test_strokes_and_undo_come_to_what_solving_all_gives(seed: int, undone: list[bool]) -> None:
     common, seeds = setting(seed)
     rng = np.random.default_rng(seed)
     memory, history = IncrementalSolver(), [seeds]
-    drain(memory.iter_solve(Problem(seeds=seeds, **common)))
+    drain(memory.iter_solve(Problem(seeds=seeds, **common), **FINE))
     for undo in undone:
         if undo and len(history) > 1:
             history.pop()
         else:
             history.append(draw(history[-1], rng))
         problem = Problem(seeds=history[-1], **common)
-        ours = drain(memory.iter_solve(problem))
-        cold = drain(iter_majorize_minimize(problem))
+        ours = drain(memory.iter_solve(problem, **FINE))
+        cold = drain(iter_majorize_minimize(problem, **FINE))
         moved = (ours.labels - cold.labels).abs().sum(1) / 2
         assert float(moved.mean()) <= MASS
         assert float((ours.labels.argmax(1) != cold.labels.argmax(1)).float().mean()) <= LABELS
