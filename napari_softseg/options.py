@@ -168,17 +168,38 @@ class SolveOptions:
     )
 
     def __post_init__(self) -> None:
-        for spec in fields(self):
-            value = getattr(self, spec.name)
-            object.__setattr__(self, spec.name, _checked(spec.name, value, spec.type, spec.metadata))
+        check_fields(self)
 
 
-def _checked(name: str, value: Any, kind: Any, metadata: Any) -> Any:
+def check_fields(options: Any) -> None:
+    """Bring every field of a frozen dataclass of options to its type and range.
+
+    Metadata: ``choices`` (a Choice), or ``minimum`` and ``maximum``; a type ``int | None`` allows None.
+
+    Raises
+    ------
+    InputError
+        If a name is unknown or a number is out of range; the message names the value and the way out.
+    """
+    for spec in fields(options):
+        value = getattr(options, spec.name)
+        object.__setattr__(options, spec.name, _checked(spec.name, value, str(spec.type), spec.metadata))
+
+
+def _checked(name: str, value: Any, kind: str, metadata: Any) -> Any:
     """Return `value` in its proper type, or raise InputError naming value and way out."""
     if "choices" in metadata:
         return metadata["choices"].named(value)
+    if kind.endswith(" | None"):
+        if value is None or str(value).lower() == "none":
+            return None
+        kind = kind.removesuffix(" | None")
     if kind == "str":
         return str(value)
+    if kind == "bool":
+        if isinstance(value, bool):
+            return value
+        raise InputError(f"Expected {name} to be true or false, but got {value!r}.")
     low, high = metadata["minimum"], metadata["maximum"]
     try:
         number = int(value) if kind == "int" else float(value)
