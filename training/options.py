@@ -10,7 +10,7 @@ from typing import Any
 
 from napari_softseg.errors import InputError
 from napari_softseg.options import DEFAULTS as SOLVER
-from napari_softseg.options import Choice, CrossEntropy, Neighborhood, Relaxation, SolveOptions, check_fields
+from napari_softseg.options import Choice, SolveOptions, check_fields
 
 _SOLVER = {spec.name: spec.metadata for spec in fields(SolveOptions)}
 
