@@ -1,0 +1,152 @@
+"""The loss of one batch: terms, their weights, and what they are divided by.
+
+Two normalisations, of which eta and lambda mean different things:
+
+``seeds``
+    Every sum is divided by the number of stroke pixels in the batch, as in the paper's ancestor
+    (dmitrii-marin/robust_trust_region). The ratio of the terms is that of the energy; strokes that cover
+    little of the image make pseudo-labels weigh more against them. A batch without strokes has loss 0.
+``means``
+    The strokes' sum is divided by the number of stroke pixels, sums over free pixels and over edges by the
+    number of free pixels (real pixels without a stroke). A term that sums over nothing is 0.
+
+Cross-entropy on complete masks is the mean over labelled pixels either way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from napari_softseg.errors import InputError
+from napari_softseg.options import CrossEntropy, SolveOptions
+from napari_softseg.solver.api import check_method
+from napari_softseg.solver.relaxations import CLASS_DIM, wide_type
+from napari_softseg.training.losses.terms import entropy, labelled, potts, self_labelling
+from napari_softseg.training.options import Loss, Normalisation, TrainOptions
+from napari_softseg.training.pseudo_labels import batch_problem, most_likely, soft_labels
+
+if TYPE_CHECKING:
+    from napari_softseg.training.data import Batch
+
+CountScale = Callable[[Tensor], Tensor]
+"""Makes the counts of one process those of all: see :meth:`TrainingLoss.forward`."""
+
+
+@dataclass(frozen=True, slots=True)
+class LossTerms:
+    """The loss of one batch."""
+
+    total: Tensor
+    """Scalar with a graph: the sum of all terms."""
+    terms: dict[str, float]
+    """What each term contributes, weights and normalisation included: ``pce`` on strokes, ``ce`` on masks,
+    ``self``, ``entropy``, ``potts`` (in self-labelling of the pseudo-labels: part of the joint loss, but
+    constant for the network)."""
+    pseudo_labels: Tensor | None
+    """(B, K, H, W) float, what the batch was trained on besides its strokes; None where on nothing else."""
+
+
+class TrainingLoss(nn.Module):
+    """The loss that `options` name, on batches of strokes or masks.
+
+    Parameters
+    ----------
+    options : TrainOptions
+    n_classes : int
+        K.
+
+    Raises
+    ------
+    InputError
+        If the relaxation does not go with the neighbourhood.
+    """
+
+    def __init__(self, options: TrainOptions, n_classes: int) -> None:
+        super().__init__()
+        if options.loss in (Loss.SELF, Loss.HARD, Loss.GD):
+            check_method(SolveOptions(relaxation=options.relaxation, neighborhood=options.neighborhood))
+        self.options = options
+        self.n_classes = n_classes
+
+    def forward(
+        self, logits: Tensor, batch: Batch, *, stage: int, count_scale: CountScale | None = None
+    ) -> LossTerms:
+        """Return the loss of a batch.
+
+        Parameters
+        ----------
+        logits : (B, K, H, W) float tensor
+            Of the size of the batch's images; half precision is widened first.
+        batch : Batch
+            On the same device.
+        stage : int
+            1: strokes alone; 2: what the options name.
+        count_scale : callable, optional
+            Called once with the counts that sums are divided by, a 1-D float tensor; returns those to use
+            instead. Where processes average their gradients it must return the mean of all counts: the
+            loss is then that of one process with all of the batches.
+
+        Raises
+        ------
+        InputError
+            If loss full meets a batch without masks.
+        """
+        with torch.autocast(logits.device.type, enabled=False):
+            wide = logits if logits.dtype == torch.float64 else logits.float()
+            return self._loss(wide, batch, stage, count_scale or (lambda counts: counts))
+
+    def _loss(self, logits: Tensor, batch: Batch, stage: int, count_scale: CountScale) -> LossTerms:
+        options = self.options
+        loss = Loss.PCE if stage == 1 else options.loss
+        if loss == Loss.FULL:
+            if batch.truth is None:
+                raise InputError("Loss full needs complete masks, but this folder has none; add masks/.")
+            truth = torch.where(batch.valid, batch.truth, -1)
+            (share,) = _shares(logits, count_scale, truth >= 0)
+            return _joined({"ce": labelled(logits, truth) * share})
+        seeds = torch.where(batch.valid, batch.seeds, -1)
+        free = batch.valid & (seeds < 0)
+        of_seeds, of_free = _shares(logits, count_scale, seeds >= 0, free)
+        if options.normalisation == Normalisation.SEEDS:
+            of_free = of_seeds
+        terms = {"pce": labelled(logits, seeds) * of_seeds}
+        if loss == Loss.PCE:
+            return _joined(terms)
+        images = batch.images.to(logits.dtype)
+        if loss == Loss.GD:
+            weight = options.eta if options.entropy is None else options.entropy
+            if weight > 0:
+                terms["entropy"] = weight * entropy(logits, free) * of_free
+            nothing = torch.full_like(seeds, -1)
+            problem = batch_problem(images, nothing, batch.valid, self.n_classes, options)
+            terms["potts"] = potts(logits, problem) * of_free
+            return _joined(terms)
+        sigma = logits.detach().softmax(CLASS_DIM)
+        problem = batch_problem(images, seeds, batch.valid, self.n_classes, options, sigma)
+        minimum = soft_labels(problem, options.sweeps)
+        labels, cross_entropy = minimum.labels, options.cross_entropy
+        if loss == Loss.HARD:
+            labels = most_likely(labels)
+            if cross_entropy == CrossEntropy.CCE:
+                cross_entropy = CrossEntropy.CE  # equal on one-hot labels, and exact however small sigma is
+        terms["self"] = options.eta * self_labelling(logits, labels, cross_entropy, free) * of_free
+        if loss == Loss.SELF:
+            terms["potts"] = minimum.terms.pairwise * of_free
+        return _joined(terms, labels)
+
+
+def _shares(logits: Tensor, count_scale: CountScale, *masks: Tensor) -> Tensor:
+    """Return one over the number of true pixels in each mask, zero where there are none; typed as `logits`."""
+    counts = count_scale(torch.stack([mask.sum() for mask in masks]).to(wide_type(logits)))
+    return torch.where(counts > 0, counts, torch.inf).reciprocal().to(logits)
+
+
+def _joined(terms: dict[str, Tensor], pseudo_labels: Tensor | None = None) -> LossTerms:
+    values = torch.stack(list(terms.values()))
+    named = dict(zip(terms, values.detach().tolist(), strict=True))
+    return LossTerms(values.sum(), named, pseudo_labels)

@@ -1,0 +1,67 @@
+"""Pseudo-labels of a batch: the solver's answer to what the network says of it just now."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from napari_softseg.options import Neighborhood
+from napari_softseg.solver.dense import dense_edges
+from napari_softseg.solver.majorize_minimize import Minimum, iter_majorize_minimize
+from napari_softseg.solver.neighborhood import Edges, grid_edges
+from napari_softseg.solver.problem import Problem
+from napari_softseg.solver.relaxations import CLASS_DIM
+from napari_softseg.solver.solution import drain
+from napari_softseg.training.options import TrainOptions
+
+
+def batch_problem(
+    images: Tensor,
+    seeds: Tensor,
+    valid: Tensor,
+    n_classes: int,
+    options: TrainOptions,
+    sigma: Tensor | None = None,
+) -> Problem:
+    """Return the pseudo-label problem of a whole batch, at the size of its images.
+
+    Parameters
+    ----------
+    images : (B, C, H, W) float tensor
+        Intensities in 0..255: the edges are those a viewer or the command line sees in the same image.
+    seeds : (B, H, W) int64 tensor
+        Class index on strokes, -1 elsewhere.
+    valid : (B, H, W) bool tensor
+        False on padding: no unary, no edges.
+    n_classes : int
+        K.
+    options : TrainOptions
+        Relaxation, cross-entropy, neighbourhood, bandwidth, reach, eta and lambda.
+    sigma : (B, K, H, W) float tensor, optional
+        What the network says; None leaves the unary out.
+    """
+    dense = options.neighborhood == Neighborhood.DN
+    edges: Edges = {} if dense else grid_edges(images, options.neighborhood, options.bandwidth, valid)
+    return Problem(
+        seeds=seeds,
+        edges=edges,
+        dense=dense_edges(images, options.bandwidth, options.reach, valid) if dense else None,
+        n_classes=n_classes,
+        sigma=sigma,
+        valid=valid,
+        relaxation=options.relaxation,
+        cross_entropy=options.cross_entropy,
+        eta=options.eta,
+        lambda_=options.lambda_,
+    )
+
+
+def soft_labels(problem: Problem, sweeps: int) -> Minimum:
+    """Return the solver's labels (B, K, H, W), one-hot on the seeds, after at most `sweeps` sweeps."""
+    return drain(iter_majorize_minimize(problem, max_sweeps=sweeps))
+
+
+def most_likely(labels: Tensor) -> Tensor:
+    """Return soft labels (B, K, H, W) as one-hot ones of their most likely class, same shape and dtype."""
+    one_hot = F.one_hot(labels.argmax(CLASS_DIM), labels.shape[CLASS_DIM])
+    return one_hot.movedim(-1, CLASS_DIM).to(labels)
