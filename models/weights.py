@@ -1,0 +1,130 @@
+"""Where a network's first weights come from: ImageNet, a file, a trained model, nowhere."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from napari_softseg.errors import InputError
+from napari_softseg.models.backbones import classification_network, classifier_prefix
+from napari_softseg.models.config import Backbone, ModelConfig
+from napari_softseg.models.deeplab import DeepLabV3Plus
+from napari_softseg.models.torchvision_import import torchvision
+
+SHOWN_NAMES = 3
+
+
+def build_model(
+    config: ModelConfig, weights: str | Path = "none", *, progress: bool = False
+) -> DeepLabV3Plus:
+    """Return a new network in training mode.
+
+    Parameters
+    ----------
+    config
+        What to build.
+    weights
+        ``none``: random, from torch's global generator. ``imagenet``: torchvision's first ImageNet
+        weights for the backbone (IMAGENET1K_V1, those of the paper), downloaded once and checked
+        against their checksum. Else the path of a file: a classification network of torchvision
+        (.pth, .pt, or .safetensors).
+    progress
+        Whether a download shows a bar on stderr.
+
+    Raises
+    ------
+    InputError
+        If the weights cannot be had, are damaged, or do not fit the backbone; says what to do.
+    """
+    network = classification_network(config.backbone)
+    if str(weights) == "imagenet":
+        _fill(network, _download(config.backbone, progress), f"ImageNet weights for {config.backbone}")
+    elif str(weights) != "none":
+        _fill(network, read_tensors(Path(weights)), str(weights))
+    return DeepLabV3Plus(config, network)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Return the named tensors of a .safetensors file or of a .pth that holds nothing else.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, it is damaged, or it holds anything but named tensors.
+    """
+    if not path.is_file():
+        raise InputError(f"Expected weights to be none, imagenet or a file, but there is no file {path}.")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        tensors: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        why = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise InputError(
+            f"Cannot read {path}: damaged, truncated, or more than named tensors ({why}); "
+            "give a .safetensors file or a .pth state dict."
+        ) from None
+    if not isinstance(tensors, Mapping) or not all(isinstance(t, Tensor) for t in tensors.values()):
+        raise InputError(f"Cannot use {path}: expected a state dict, tensors by name, and nothing else.")
+    return dict(tensors)
+
+
+def _download(backbone: str, progress: bool) -> dict[str, Tensor]:
+    wanted = torchvision().get_model_weights(Backbone.named(backbone).value).IMAGENET1K_V1
+    cached = Path(torch.hub.get_dir(), "checkpoints", Path(wanted.url).name)
+    way_out = f"download {wanted.url} elsewhere and give the file with --weights PATH, or put it at {cached}"
+    try:
+        tensors: dict[str, Tensor] = wanted.get_state_dict(
+            progress=progress, check_hash=True, weights_only=True, map_location="cpu"
+        )
+    except (URLError, TimeoutError, ConnectionError) as error:
+        why = getattr(error, "reason", error)
+        raise InputError(f"Cannot download the ImageNet weights of {backbone} ({why}): {way_out}.") from None
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        why = str(error).strip().partition("\n")[0]
+        raise InputError(
+            f"The ImageNet weights of {backbone} are damaged ({why}): remove {cached} and try again, or {way_out}."
+        ) from None
+    return tensors
+
+
+def _fill(network: nn.Module, given: Mapping[str, Tensor], source: str) -> None:
+    """Copy `given` into all of a classification network but its classifier, or say what differs."""
+    own = network.state_dict()
+    classifier = classifier_prefix(network)
+    # Files older than this counter of BatchNorm lack it.
+    counters = {name for name in own if name.endswith(".num_batches_tracked")}
+    needed = {name for name in own if not name.startswith(classifier)}
+    found = {name for name in given if not name.startswith(classifier)}
+    complaints = [
+        _named("lacks", sorted(needed - found - counters)),
+        _named("has besides", sorted(found - needed)),
+        _named(
+            "has of another shape",
+            [
+                f"{name} {tuple(given[name].shape)} for {tuple(own[name].shape)}"
+                for name in sorted(needed & found)
+                if given[name].shape != own[name].shape
+            ],
+        ),
+    ]
+    if said := "; ".join(filter(None, complaints)):
+        raise InputError(
+            f"{source} does not fit the backbone: it {said}. Choose the backbone it was made for."
+        )
+    network.load_state_dict({name: given[name] for name in needed & found}, strict=False)
+
+
+def _named(verb: str, names: list[str]) -> str:
+    if not names:
+        return ""
+    rest = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
+    return f"{verb} {', '.join(names[:SHOWN_NAMES])}{rest}"
