@@ -1,0 +1,5 @@
+"""Annotated folders as samples, and how samples are changed at random: no Qt, no napari."""
+
+import lazy_loader as _lazy
+
+__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)

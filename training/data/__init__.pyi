@@ -1,0 +1,10 @@
+from .augment import augment as augment
+from .augment import sample_generator as sample_generator
+from .augment import shrink as shrink
+from .folder import AnnotatedFolder as AnnotatedFolder
+from .folder import join_folders as join_folders
+from .opening import open_annotated as open_annotated
+from .samples import Batch as Batch
+from .samples import Sample as Sample
+from .samples import collate as collate
+from .strokes import hold_out_strokes as hold_out_strokes

@@ -1,0 +1,252 @@
+"""Open an annotated folder of any known layout and check all of it before any training."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from napari_softseg.errors import InputError
+from napari_softseg.files import READABLE, read_image
+from napari_softseg.options import MAX_CLASS_VALUE
+from napari_softseg.solver.checks import not_finite
+from napari_softseg.training.data import plain_folder
+from napari_softseg.training.data.folder import AnnotatedFolder
+from napari_softseg.training.data.label_files import LabelRules, check_size, read_labels
+from napari_softseg.training.data.layouts import Entry, Layout
+
+Need = Literal["scribbles", "masks", "any"]
+
+_LAYOUTS: dict[str, Callable[[Path], Layout | None]] = {
+    plain_folder.LOOKED_FOR: plain_folder.plain_layout,
+}
+"""By what people read they look for; the first that fits is taken."""
+_MOST_THREADS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What the files of one image hold."""
+
+    channels: int
+    scribble_values: frozenset[int]
+    mask_values: frozenset[int]
+
+
+def open_annotated(
+    path: str | os.PathLike[str],
+    *,
+    unlabelled: int | None = None,
+    ignore: int = 255,
+    strict: bool = False,
+    need: Need = "scribbles",
+    length_ratio: float = 1.0,
+    classes: Mapping[int, str] | None = None,
+) -> AnnotatedFolder:
+    """Open a folder of annotated images.
+
+    Every file is read once and checked, so that training meets no surprise hours later; the pixels are
+    let go and read again by :meth:`AnnotatedFolder.load`.
+
+    Parameters
+    ----------
+    path
+        A folder of one of the known layouts.
+    unlabelled
+        Value of scribbles where nothing was painted; None for what the folder says.
+    ignore
+        Value of masks where the class is unknown.
+    strict
+        Refuse damaged files instead of leaving them out.
+    need
+        Which labels every image must have; those without are left out.
+    length_ratio
+        Share of each stroke's length to use, 0..1; 0 is one point.
+    classes
+        Values and names of the classes, such as those of a trained model, instead of the folder's own.
+
+    Raises
+    ------
+    InputError
+        If no layout fits, the folder has no images or none with the labels needed, labels are of another
+        size than their image or hold a value that is no class, or images differ in their channels.
+    """
+    path = Path(path)
+    layout = _recognised(path)
+    if not layout.entries:
+        raise InputError(f"Found no images in {path}; expected {READABLE} files.")
+    entries, skipped = _with_labels(layout, need)
+    usable: list[tuple[Entry, _Found]] = []
+    with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
+        for entry, found in zip(entries, pool.map(_examined, entries), strict=True):
+            if isinstance(found, _Found):
+                usable.append((entry, found))
+            elif strict:
+                raise InputError(found)
+            else:
+                skipped.append((entry.name, found))
+    if not usable:
+        raise InputError(f"Found no usable image in {path}: {skipped[-1][1]}")
+    rules = _settled_rules(layout, [found for _, found in usable], unlabelled, ignore, classes)
+    for entry, found in usable:
+        rules.check(entry.scribbles, found.scribble_values, entry.mask, found.mask_values)
+    drawn = [found.scribble_values - {rules.unlabelled} for _, found in usable]
+    if need == "scribbles":
+        skipped += [
+            (entry.name, f"{entry.scribbles} has no stroke: every pixel is {rules.unlabelled}")
+            for (entry, _), values in zip(usable, drawn, strict=True)
+            if not values
+        ]
+        usable = [one for one, values in zip(usable, drawn, strict=True) if values]
+    painted = frozenset[int]().union(*drawn)
+    if need == "scribbles" and len(painted) < 2:
+        raise InputError(
+            f"Found strokes of {len(painted)} class in {path}; paint strokes of at least two classes "
+            f"(unlabelled pixels have value {rules.unlabelled})."
+        )
+    return AnnotatedFolder(
+        path,
+        tuple(entry for entry, _ in usable),
+        (rules,) * len(usable),
+        _common_channels(usable),
+        sorted([*skipped, *layout.strays]),
+        [
+            f"Class {value} ({name}) has no stroke in any image: it can only be learned from masks."
+            for value, name in zip(rules.class_values, rules.class_names, strict=True)
+            if painted and value not in painted
+        ],
+    )
+
+
+def _recognised(path: Path) -> Layout:
+    if not path.exists():
+        raise InputError(f"{path} does not exist; check the path.")
+    for recognise in _LAYOUTS.values():
+        layout = recognise(path)
+        if layout is not None:
+            return layout
+    raise InputError(f"{path} is no annotated folder that is known here; looked for {'; '.join(_LAYOUTS)}.")
+
+
+def _with_labels(layout: Layout, need: Need) -> tuple[list[Entry], list[tuple[str, str]]]:
+    """Return the entries that have the labels needed, and the others with the reason."""
+    kept, skipped = [], []
+    for entry in layout.entries:
+        has = {"scribbles": entry.scribbles, "masks": entry.mask, "any": entry.scribbles or entry.mask}[need]
+        if has is None:
+            wanted = "scribbles or mask" if need == "any" else need.removesuffix("s" * (need == "masks"))
+            skipped.append((entry.name, f"{entry.image} has no {wanted}"))
+        else:
+            kept.append(entry)
+    if not kept:
+        wanted = "scribbles or masks" if need == "any" else need
+        raise InputError(f"Found no {wanted} for any of the {len(skipped)} images in {layout.path}.")
+    return kept, skipped
+
+
+def _examined(entry: Entry) -> _Found | str:
+    """Return what an image's files hold, or why they cannot be used.
+
+    Raises
+    ------
+    InputError
+        If they do not fit together: that is no damage but a mistake, in other images as well.
+    """
+    try:
+        image = read_image(entry.image)
+        scribbles = None if entry.scribbles is None else read_labels(entry.scribbles)
+        mask = None if entry.mask is None else read_labels(entry.mask)
+    except InputError as error:
+        return str(error)
+    if not_finite(image) is not None:
+        return f"{entry.image} has NaN or infinite pixels"
+    for labels, file in ((scribbles, entry.scribbles), (mask, entry.mask)):
+        if labels is not None and file is not None:
+            check_size(file, labels.shape, entry.image, image.shape[:2])
+    return _Found(
+        1 if image.ndim == 2 else image.shape[2],
+        frozenset() if scribbles is None else frozenset(np.unique(scribbles).tolist()),
+        frozenset() if mask is None else frozenset(np.unique(mask).tolist()),
+    )
+
+
+def _settled_rules(
+    layout: Layout,
+    found: list[_Found],
+    unlabelled: int | None,
+    ignore: int,
+    classes: Mapping[int, str] | None,
+) -> LabelRules:
+    """Return what label values mean, by what was given, what the layout says and what the files hold."""
+    scribbled = frozenset[int]().union(*(one.scribble_values for one in found))
+    masked = frozenset[int]().union(*(one.mask_values for one in found))
+    ignore = ignore if layout.ignore is None else layout.ignore
+    classes = classes or layout.classes
+    if unlabelled is None:
+        unlabelled = layout.unlabelled
+    if unlabelled is None and scribbled:
+        unlabelled = _guessed_unlabelled(layout, scribbled, classes)
+    if classes is None and layout.names:
+        classes = dict(zip(_first_values(len(layout.names), unlabelled), layout.names, strict=True))
+    if classes is None:
+        values = (scribbled | masked - {ignore}) - {unlabelled}
+        classes = {value: f"class {value}" for value in sorted(values)}
+    if len(classes) < 2:
+        raise InputError(
+            f"Found {len(classes)} class in {layout.path}; a segmentation needs two to tell apart."
+        )
+    wrong = [value for value in classes if not 0 <= value <= MAX_CLASS_VALUE]
+    if wrong:
+        raise InputError(
+            f"Expected class values from 0 to {MAX_CLASS_VALUE} in {layout.path}, but found {wrong[0]}."
+        )
+    return LabelRules(
+        class_values=tuple(sorted(classes)),
+        class_names=tuple(classes[value] for value in sorted(classes)),
+        unlabelled=unlabelled,
+        ignore=ignore,
+        mask_values=layout.mask_values,
+    )
+
+
+def _guessed_unlabelled(layout: Layout, scribbled: frozenset[int], classes: Mapping[int, str] | None) -> int:
+    """Return 0 or 255 where only one of them can mean unlabelled, else raise InputError."""
+    possible = []
+    for value in {0, MAX_CLASS_VALUE} & scribbled:
+        if classes is not None:
+            known = set(classes)
+        elif layout.names:
+            known = set(_first_values(len(layout.names), value))
+        else:
+            known = set(scribbled) - {0, MAX_CLASS_VALUE}
+        if scribbled - known == {value}:
+            possible.append(value)
+    if len(possible) != 1:
+        held = sorted(scribbled)
+        listed = ", ".join(map(str, held[:6])) + (", ..." if len(held) > 6 else "")
+        raise InputError(
+            f"Say which value means no stroke in {layout.path}: its scribbles hold {listed}; "
+            "pass it as unlabelled (--unlabelled 0 or 255)."
+        )
+    return possible[0]
+
+
+def _first_values(count: int, unlabelled: int | None) -> list[int]:
+    """Return the values of `count` classes of which only the order is known."""
+    return [value for value in range(count + 1) if value != unlabelled][:count]
+
+
+def _common_channels(usable: list[tuple[Entry, _Found]]) -> int:
+    first, found = usable[0]
+    for entry, other in usable:
+        if other.channels != found.channels:
+            raise InputError(
+                f"Images need as many channels each: {first.image} has {found.channels}, but {entry.image} "
+                f"has {other.channels}; convert one kind."
+            )
+    return found.channels
