@@ -146,6 +146,9 @@ class TrainOptions:
             "maximum": 1_000_000,
         },
     )
+    val_every: int = field(
+        default=1, metadata={"help": "epochs from one score to the next", "minimum": 1, "maximum": 100_000}
+    )
     batch: int = field(
         default=6, metadata={"help": "crops per step and process", "minimum": 1, "maximum": 4096}
     )
@@ -206,12 +209,13 @@ class TrainOptions:
         default=0, metadata={"help": "of all random choices", "minimum": 0, "maximum": 2**31 - 1}
     )
     device: str = field(default="auto", metadata={"help": "auto, cpu, cuda, cuda:1, mps"})
-    devices: int = field(
-        default=1,
-        metadata={"help": "processes of one machine that train together", "minimum": 1, "maximum": 64},
-    )
-    workers: int = field(
-        default=0, metadata={"help": "processes that load images", "minimum": 0, "maximum": 256}
+    workers: int | None = field(
+        default=None,
+        metadata={
+            "help": "processes that load images (none: 4 beside a GPU, else 0)",
+            "minimum": 0,
+            "maximum": 256,
+        },
     )
     unlabelled: int | None = field(
         default=None,

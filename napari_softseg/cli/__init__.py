@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from napari_softseg import __version__
-from napari_softseg.cli import demo, solve
+from napari_softseg.cli import demo, solve, train
 from napari_softseg.errors import InputError
 
 PROGRAM = "napari-softseg"
@@ -65,6 +65,7 @@ def _make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     solve.add_command(commands)
+    train.add_command(commands)
     demo.add_command(commands)
     return parser
 

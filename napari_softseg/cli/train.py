@@ -1,0 +1,202 @@
+"""``napari-softseg train``: annotated folders in, a trained network out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import MISSING, Field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_softseg.cli.option_flags import add_field_flags, checked_field
+from napari_softseg.cli.running import interrupt_sets
+from napari_softseg.errors import InputError
+from napari_softseg.training.options import PRESETS, TrainOptions, train_options
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_softseg.training.loop import TrainResult
+    from napari_softseg.training.run_folder import Event
+
+DIVERGED_CODE = 1
+
+DESCRIPTION = """Train a network on annotated folders: strokes first, then strokes and the solver's
+soft pseudo-labels.
+
+A folder is a project of the viewer, or has images/ and scribbles/ with the same file
+names, or one of the layouts of PASCAL VOC, Cityscapes and ADE20K (docs/training.md).
+Several folders train one model together, or with --each one model each, in OUT/FOLDER.
+
+RUN gets best.safetensors, last.safetensors, config.json, log.jsonl and pictures.
+Ctrl-C once stops after the step, with everything saved; --resume goes on, also after
+a crash, and comes to the same network as a run that was never stopped.
+
+On several GPUs or machines: torchrun --nproc-per-node N -m napari_softseg train ..."""
+
+
+def add_command(commands: Any) -> None:
+    """Add the command to the subparsers of the program."""
+    parser = commands.add_parser(
+        "train",
+        help="train a network on annotated folders",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawTextHelpFormatter,
+    )
+    parser.add_argument("folders", metavar="FOLDER", nargs="*", help="annotated folder")
+    parser.add_argument("-o", "--output", metavar="RUN", required=True, help="folder for what is written")
+    parser.add_argument("--val", metavar="FOLDER", help="folder with masks to score on")
+    parser.add_argument("--each", action="store_true", help="one model per folder, in RUN/FOLDER")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in RUN")
+    parser.add_argument(
+        "--strict", action="store_true", help="refuse folders with damaged files instead of leaving these out"
+    )
+    parser.add_argument(
+        "--config", metavar="FILE", help="YAML of the options below, with _ for -; flags win over it"
+    )
+    parser.add_argument(
+        "--events", choices=["jsonl"], help="print one JSON object per line on stdout, docs/training.md"
+    )
+    parser.add_argument(
+        "--progress",
+        action=argparse.BooleanOptionalAction,
+        help="progress bar on stderr (default: if that is a terminal)",
+    )
+    add_field_flags(parser.add_argument_group("how to train"), TrainOptions, _shown_default)
+    parser.set_defaults(run=run)
+
+
+def _shown_default(spec: Field[Any]) -> tuple[Any, str]:
+    """Return that no flag means nothing was chosen, and the defaults of all presets."""
+    assert spec.default is not MISSING
+    others = [f"{name} {values[spec.name]}" for name, values in PRESETS.items() if spec.name in values]
+    return None, ", ".join([str(spec.default).lower(), *others])
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train, and print what comes of it; see `napari_softseg.cli.main` for errors and exit codes."""
+    options = train_options(**_given(arguments))
+    output = Path(arguments.output)
+    folders = [Path(folder) for folder in arguments.folders]
+    if not folders and arguments.resume:
+        from napari_softseg.training.run_folder import read_config
+
+        config = read_config(output)
+        folders = [Path(folder) for folder in config["folders"]]
+        arguments.val = arguments.val or config["val"]
+        options = train_options(**{**config["options"], **_given(arguments)})
+    if not folders:
+        raise InputError("Expected at least one annotated folder; or --resume to go on with a run.")
+    jobs = [(folders, output)]
+    if arguments.each:
+        names = [folder.resolve().name for folder in folders]
+        if len(set(names)) < len(names):
+            raise InputError(f"Folders need different names with --each, but got {', '.join(names)}.")
+        jobs = [([folder], output / name) for folder, name in zip(folders, names, strict=True)]
+    code = 0
+    for job_folders, job_output in jobs:
+        result = _train(job_folders, job_output, options, arguments)
+        if result is None or result.status == "stopped":
+            return 130
+        if result.status == "diverged":
+            print(f"napari-softseg: error: {result.message}", file=sys.stderr)
+            code = DIVERGED_CODE
+    return code
+
+
+def _given(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the options that were chosen, in the file or by flags."""
+    given = {} if arguments.config is None else _read_config(Path(arguments.config))
+    flags = {spec.name: getattr(arguments, spec.name) for spec in fields(TrainOptions)}
+    return {**given, **{name: value for name, value in flags.items() if value is not None}}
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is no YAML: {' '.join(str(error).split())}.") from None
+    if not isinstance(content, dict):
+        raise InputError(f"Expected {path} to hold options as 'name: value' lines, but got {content!r}.")
+    names = {spec.name.rstrip("_"): spec.name for spec in fields(TrainOptions)}
+    chosen = {}
+    for key, value in content.items():
+        name = names.get(str(key).replace("-", "_").rstrip("_"))
+        if name is None:
+            raise InputError(f"Unknown option {key!r} in {path}; choose one of: {', '.join(names)}.")
+        chosen[name] = checked_field(TrainOptions, name, value)
+    return chosen
+
+
+def _train(
+    folders: list[Path], output: Path, options: TrainOptions, arguments: argparse.Namespace
+) -> TrainResult | None:
+    from napari_softseg.training.loop import iter_train
+
+    stop = threading.Event()
+    steps = iter_train(
+        folders,
+        output,
+        options,
+        val=arguments.val,
+        resume=arguments.resume,
+        strict=arguments.strict,
+        stop=stop,
+    )
+    with interrupt_sets(stop), _shown(arguments) as show:
+        while True:
+            try:
+                show(next(steps))
+            except StopIteration as end:
+                result: TrainResult = end.value
+                break
+    if arguments.events is None and result.first:
+        print(_summary(result))
+    return result
+
+
+@contextmanager
+def _shown(arguments: argparse.Namespace) -> Iterator[Callable[[Event], None]]:
+    """Yield what shows an event: as JSON on stdout, or as a progress bar and a line per epoch."""
+    from tqdm import tqdm
+
+    wanted = sys.stderr.isatty() if arguments.progress is None else arguments.progress
+    with tqdm(file=sys.stderr, disable=not wanted, unit="step", leave=False) as bar:
+
+        def show(event: Event) -> None:
+            if arguments.events is not None:
+                print(json.dumps(event, allow_nan=False), flush=True)
+            elif event["event"] == "epoch":
+                bar.write(_epoch_line(event), file=sys.stdout)
+                sys.stdout.flush()
+            if event["event"] == "step":
+                bar.total = event["steps"]
+                bar.set_postfix_str(f"loss {event['loss']:.4g}", refresh=False)
+                bar.update(event["step"] - bar.n)
+
+        yield show
+
+
+def _epoch_line(event: Event) -> str:
+    terms = ", ".join(f"{name} {value:.4g}" for name, value in event["terms"].items())
+    line = f"epoch {event['epoch']}: loss {event['loss']:.4g} ({terms}), {event['seconds']:.1f} s"
+    val = event["val"]
+    if val is not None:
+        line += (
+            f"; mean IoU {val['miou']:.4f} on {val['source']}{', the best so far' if event['best'] else ''}"
+        )
+    return line
+
+
+def _summary(result: TrainResult) -> str:
+    lines = [f"{result.run}: {result.message}"]
+    if result.best is not None:
+        lines.append(f"best mean IoU {result.best['miou']:.4f}, after epoch {result.best['epoch']}")
+    lines += [f"left out {name}: {why}" for name, why in result.skipped]
+    return "\n".join(lines)

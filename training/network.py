@@ -1,0 +1,152 @@
+"""The network of a run: built or taken over, its optimiser, its state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from napari_softseg.errors import InputError
+from napari_softseg.models import DeepLabV3Plus, ModelConfig, build_model, load_model
+from napari_softseg.training.data import AnnotatedFolder
+from napari_softseg.training.options import BatchNorm, TrainOptions
+from napari_softseg.training.schedule import HEAD_FACTOR
+
+SMALL_BATCH = 8
+"""Batches under this many crops have poor statistics."""
+_NETWORK, _MOMENTUM = "network.", "momentum."
+
+
+def make_network(folder: AnnotatedFolder, options: TrainOptions) -> DeepLabV3Plus:
+    """Return the network a run starts from.
+
+    ``options.weights`` may be a model of ours (a file or the folder of a run): then its network is
+    trained on, and of its classes those stay that the folder has too, by name.
+
+    Raises
+    ------
+    InputError
+        If the weights cannot be had or do not fit.
+    """
+    config = ModelConfig(
+        class_values=folder.class_values,
+        class_names=folder.class_names,
+        in_channels=folder.in_channels,
+        backbone=options.backbone,
+        output_stride=options.output_stride,
+        dropout=options.dropout,
+    )
+    path = Path(options.weights)
+    if not path.is_dir() and not _is_model(path):
+        return build_model(config, options.weights, progress=True)
+    network = build_model(config, "none")
+    _take_over(network, path)
+    return network
+
+
+def _is_model(path: Path) -> bool:
+    return path.suffix == ".safetensors" and path.with_suffix(".json").exists()
+
+
+def _take_over(network: DeepLabV3Plus, path: Path) -> None:
+    """Copy the network of a model; the last layer by the names of the classes."""
+    given = load_model(path)
+    ours, theirs = network.config, given.config
+    for what in ("backbone", "output_stride", "in_channels"):
+        if getattr(ours, what) != getattr(theirs, what):
+            raise InputError(
+                f"The model {path} has {what} {getattr(theirs, what)}, but this run {getattr(ours, what)}; "
+                "change the option, or start from other weights."
+            )
+    tensors = given.model.state_dict()
+    own = network.state_dict()
+    for name, tensor in tensors.items():
+        if tensor.shape == own[name].shape and theirs.class_names == ours.class_names:
+            continue
+        if tensor.shape[1:] == own[name].shape[1:] and len(tensor) == len(theirs.class_names):
+            mixed = own[name].clone()
+            for k, class_name in enumerate(ours.class_names):
+                if class_name in theirs.class_names:
+                    mixed[k] = tensor[theirs.class_names.index(class_name)]
+            tensors[name] = mixed
+    network.load_state_dict(tensors)
+
+
+def make_optimiser(network: DeepLabV3Plus, options: TrainOptions) -> torch.optim.SGD:
+    """Return SGD with a group for the backbone and one, ten times as fast, for the rest."""
+    return torch.optim.SGD(
+        [
+            {"params": list(network.backbone_parameters()), "factor": 1.0},
+            {"params": list(network.head_parameters()), "factor": HEAD_FACTOR},
+        ],
+        lr=options.lr,
+        momentum=options.momentum,
+        weight_decay=options.weight_decay,
+    )
+
+
+def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
+    """Set the backbone's learning rate; the head follows by its factor."""
+    for group in optimiser.param_groups:
+        group["lr"] = rate * group["factor"]
+
+
+def forget_momentum(optimiser: torch.optim.Optimizer) -> None:
+    """Start the optimiser afresh."""
+    optimiser.state.clear()
+
+
+def set_training_mode(network: DeepLabV3Plus, options: TrainOptions, crops: int) -> None:
+    """Put the network in training mode, batch normalisation as the options say.
+
+    Parameters
+    ----------
+    network
+        The network.
+    options
+        Of the run.
+    crops
+        In a batch whose statistics are taken together.
+    """
+    network.train()
+    policy = options.batch_norm
+    if policy == BatchNorm.AUTO:
+        pretrained = options.weights != "none"
+        if pretrained and crops < SMALL_BATCH:  # the head starts from nothing: it needs its statistics
+            _freeze(network.backbone)
+    elif policy == BatchNorm.FROZEN:
+        _freeze(network)
+
+
+def _freeze(network: nn.Module) -> None:
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()
+
+
+def state_tensors(network: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return everything a step changes, on the CPU."""
+    tensors = {f"{_NETWORK}{name}": tensor for name, tensor in network.state_dict().items()}
+    for number, parameter in enumerate(_parameters(optimiser)):
+        momentum = optimiser.state.get(parameter, {}).get("momentum_buffer")
+        if momentum is not None:
+            tensors[f"{_MOMENTUM}{number}"] = momentum
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+
+def restore(network: nn.Module, optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Put back what :func:`state_tensors` returned."""
+    network.load_state_dict(
+        {name.removeprefix(_NETWORK): t for name, t in tensors.items() if name.startswith(_NETWORK)}
+    )
+    for number, parameter in enumerate(_parameters(optimiser)):
+        if f"{_MOMENTUM}{number}" in tensors:
+            momentum = tensors[f"{_MOMENTUM}{number}"].to(parameter)
+            optimiser.state[parameter]["momentum_buffer"] = momentum
+
+
+def _parameters(optimiser: torch.optim.Optimizer) -> Iterator[Tensor]:
+    for group in optimiser.param_groups:
+        yield from group["params"]

@@ -1,0 +1,73 @@
+"""One process or many that train together.
+
+Processes are started by torchrun or ``accelerate launch``; accelerate finds out which one this is, and
+wraps the network so that gradients are averaged.
+"""
+
+from __future__ import annotations
+
+import warnings
+from contextlib import AbstractContextManager
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from napari_softseg.solver.device import resolve_device
+
+
+class Processes:
+    """Where one process stands among those that train together.
+
+    Parameters
+    ----------
+    device
+        auto, cpu, cuda, cuda:N or mps. Of several processes on GPUs each takes its own.
+    """
+
+    def __init__(self, device: str) -> None:
+        chosen = resolve_device(device)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*torch.distributed.*", category=UserWarning)
+            self._accelerator = Accelerator(cpu=chosen.type == "cpu")
+        self.count: int = self._accelerator.num_processes
+        self.number: int = self._accelerator.process_index
+        self.device: torch.device = self._accelerator.device if self.count > 1 else chosen
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the one that writes."""
+        return self.number == 0
+
+    def wrap(self, network: nn.Module) -> nn.Module:
+        """Return the network on its device, its gradients shared with the other processes.
+
+        On GPUs batch normalisation then counts the crops of all processes.
+        """
+        network = network.to(self.device)
+        if self.count == 1:
+            return network
+        if self.device.type == "cuda":
+            network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+        wrapped: nn.Module = self._accelerator.prepare_model(network, device_placement=False)
+        return wrapped
+
+    def mean(self, tensor: Tensor) -> Tensor:
+        """Return the mean of a tensor over all processes."""
+        if self.count == 1:
+            return tensor
+        reduced: Tensor = self._accelerator.reduce(tensor, "mean")
+        return reduced
+
+    def any(self, flag: bool) -> bool:
+        """Return whether the flag is up in any process."""
+        return bool(self.mean(torch.tensor(float(flag), device=self.device)) > 0)
+
+    def keep_gradients(self, network: nn.Module) -> AbstractContextManager[None]:
+        """Return a context whose gradients stay in this process: all but the last batch of a step."""
+        kept: AbstractContextManager[None] = self._accelerator.no_sync(network)
+        return kept
+
+    def wait(self) -> None:
+        """Wait for all processes."""
+        self._accelerator.wait_for_everyone()
