@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from napari_softseg.errors import InputError
 from napari_softseg.files import read_scribbles
+from napari_softseg.options import MAX_CLASS_VALUE
 from napari_softseg.training.data.samples import NO_CLASS
 
 Indices = npt.NDArray[np.int64]
@@ -33,16 +34,14 @@ class LabelRules:
 
     def seeds(self, scribbles: npt.NDArray[Any]) -> Indices:
         """Return (H, W) class indices of (H, W) scribbles, -1 without a stroke."""
-        return self._indices(scribbles)
+        return _looked_up(scribbles, {value: i for i, value in enumerate(self.class_values)})
 
     def truth(self, mask: npt.NDArray[Any]) -> Indices:
         """Return (H, W) class indices of a mask's (H, W) values, -1 where it is left out."""
+        index = {value: i for i, value in enumerate(self.class_values)}
         if self.mask_values is not None:
-            translated = np.full(mask.shape, self.ignore, np.int64)
-            for stored, value in self.mask_values.items():
-                translated[mask == stored] = value
-            mask = translated
-        return self._indices(mask)
+            index = {stored: index[value] for stored, value in self.mask_values.items()}
+        return _looked_up(mask, index)
 
     def check(
         self,
@@ -64,10 +63,14 @@ class LabelRules:
                     f"{path} holds {min(unknown)}, which is not among the classes {listed}; {hint}."
                 )
 
-    def _indices(self, values: npt.NDArray[Any]) -> Indices:
-        classes = np.array(self.class_values)
-        indices = np.searchsorted(classes, values).clip(max=len(classes) - 1)
-        return np.where(classes[indices] == values, indices, NO_CLASS)
+
+def _looked_up(values: npt.NDArray[Any], index: Mapping[int, int]) -> Indices:
+    table = np.full(MAX_CLASS_VALUE + 3, NO_CLASS, np.int64)
+    for value, i in index.items():
+        table[value] = i
+    if values.dtype != np.uint8:  # all that is too large or too small meets one of the last two
+        values = values.clip(-1, MAX_CLASS_VALUE + 1)
+    return table[values]
 
 
 def read_labels(path: Path) -> npt.NDArray[Any]:
