@@ -70,7 +70,8 @@ def _looked_up(values: npt.NDArray[Any], index: Mapping[int, int]) -> Indices:
         table[value] = i
     if values.dtype != np.uint8:  # all that is too large or too small meets one of the last two
         values = values.clip(-1, MAX_CLASS_VALUE + 1)
-    return table[values]
+    indices: Indices = table[values]
+    return indices
 
 
 def read_labels(path: Path) -> npt.NDArray[Any]:

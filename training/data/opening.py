@@ -15,7 +15,7 @@ from napari_softseg.errors import InputError
 from napari_softseg.files import READABLE, read_image
 from napari_softseg.options import MAX_CLASS_VALUE
 from napari_softseg.solver.checks import not_finite
-from napari_softseg.training.data import plain_folder
+from napari_softseg.training.data import plain_folder, project_folder
 from napari_softseg.training.data.folder import AnnotatedFolder
 from napari_softseg.training.data.label_files import LabelRules, check_size, read_labels
 from napari_softseg.training.data.layouts import Entry, Layout
@@ -23,6 +23,7 @@ from napari_softseg.training.data.layouts import Entry, Layout
 Need = Literal["scribbles", "masks", "any"]
 
 _LAYOUTS: dict[str, Callable[[Path], Layout | None]] = {
+    project_folder.LOOKED_FOR: project_folder.project_layout,
     plain_folder.LOOKED_FOR: plain_folder.plain_layout,
 }
 """By what people read they look for; the first that fits is taken."""
