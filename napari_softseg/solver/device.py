@@ -41,6 +41,12 @@ def resolve_device(name: str) -> torch.device:
     raise InputError(f"Device {name!r} is not available here; choose one of: {', '.join(there)}.")
 
 
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Return whether the memory of a device was full."""
+    # CUDA's allocator has an error of its own; CUDA's start, Triton's and Apple's have only these words
+    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error)
+
+
 def in_its_memory(
     attempt: Callable[[torch.device], Generator[_Step, None, _Result]], device: torch.device
 ) -> Generator[_Step, None, _Result]:
@@ -48,9 +54,7 @@ def in_its_memory(
     try:
         return (yield from attempt(device))
     except RuntimeError as error:
-        # CUDA's allocator has an error of its own; CUDA's start, Triton's and Apple's have only these words
-        full = isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error)
-        if device.type == "cpu" or not full:
+        if device.type == "cpu" or not is_out_of_memory(error):
             raise
     # outside of the handler, so that what the failed attempt held is free
     if device.type == "cuda":

@@ -113,9 +113,14 @@ def to_intensity(
     mask : (H, W) bool array, optional
         True on real pixels; the others become 0.
     """
+    return rule_of(image, mask).apply(image, mask)
+
+
+def rule_of(image: npt.NDArray[Any], mask: npt.NDArray[np.bool_] | None = None) -> IntensityRule:
+    """Return the rule of a whole image, as `to_intensity` takes it."""
     rule = fixed_rule(image.dtype)
     if rule is None:
         survey = IntensitySurvey(image.shape[:2])
         survey.add(image, 0, 0, mask)
         rule = survey.rule(image.dtype)
-    return rule.apply(image, mask)
+    return rule

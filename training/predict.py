@@ -1,0 +1,274 @@
+"""A trained network's class distribution at every pixel of an image of any size.
+
+An image too large for one pass is cut into tiles that overlap (:mod:`napari_softseg.training.tiles`); what the
+network pools over the whole image is pooled over all tiles first (:mod:`napari_softseg.training.pools`). What is
+left of a difference to one pass is the reach of the network beyond the halo.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from napari_softseg.blocks.source import Plane, as_plane
+from napari_softseg.blocks.tiling import Tiling, Window
+from napari_softseg.errors import InputError
+from napari_softseg.solver.checks import checked_image, not_finite, refuse_not_finite
+from napari_softseg.solver.device import is_out_of_memory, resolve_device
+from napari_softseg.solver.intensity import IntensityRule, rule_of
+from napari_softseg.training.pools import Pools, PoolSums, given_pools
+from napari_softseg.training.tiles import BLEND, Floats, iter_blended
+
+if TYPE_CHECKING:
+    from napari_softseg.models import DeepLabV3Plus, ModelConfig
+
+_LOG = logging.getLogger(__name__)
+
+TILE = 1024
+"""Side of the square that a tile decides."""
+
+HALO = 240
+"""Pixels around a tile that the network sees as well: docs/large-images.md shows what more or less would do."""
+
+ALIGNMENT = 16
+"""Tiles begin where a feature of the network is centred: at multiples of its output stride."""
+
+SMALLEST = 64
+"""Smaller tiles would save next to nothing: the halo remains."""
+
+
+def predict_image(
+    model: DeepLabV3Plus,
+    image: npt.NDArray[Any],
+    *,
+    device: str = "auto",
+    tile: int = TILE,
+    halo: int = HALO,
+    stop: threading.Event | None = None,
+) -> Floats:
+    """Return the class distribution of every pixel.
+
+    Parameters
+    ----------
+    model : DeepLabV3Plus
+        In any mode; it is moved to `device` and stays there.
+    image : (H, W) or (H, W, C) array of any real dtype
+        C as the model has it. Values become intensities in 0..255 as for :func:`napari_softseg.solve`.
+    device : str
+        ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
+    tile : int
+        Side of the tiles, a multiple of 16 from 64 up. An image of no more pixels than a tile and all
+        around it is predicted in one pass. Where a GPU's memory does not suffice, it is halved.
+    halo : int
+        Pixels around a tile that are predicted with it and thrown away, a multiple of 16.
+    stop : threading.Event, optional
+        Set it from another thread to end early, with the uniform distribution where nothing was predicted.
+
+    Returns
+    -------
+    (K, H, W) float32 array
+        Sums to 1 over K, in the order of ``model.config.class_values``.
+
+    Raises
+    ------
+    InputError
+        If the image has other channels than the model, NaN or infinite pixels, or another form.
+    """
+    image, _ = checked_image(image)
+    check_channels(image.shape, model.config)
+    check_tiles(tile, halo)
+    network = TiledNetwork(model, as_plane(image), rule_of(image), resolve_device(device), tile, halo, stop)
+    height, width = image.shape[:2]
+    if height * width <= (tile + BLEND + 2 * halo) ** 2:
+        network.tile = max(height, width)
+    with network.ready():
+        return network.probabilities(Window(0, height, 0, width))
+
+
+def check_channels(shape: tuple[int, ...], config: ModelConfig) -> None:
+    """Raise InputError if an image of that shape, (H, W) or (H, W, C), has other channels than the model."""
+    channels = shape[2] if len(shape) == 3 else 1
+    if channels != config.in_channels:
+        raise InputError(
+            f"Expected {_channels(config.in_channels)}, as the model was trained on, but the image has "
+            f"{_channels(channels)}; convert the image, or train a model on such images."
+        )
+
+
+def check_tiles(tile: int, halo: int) -> None:
+    """Raise InputError if tiles of that size cannot be cut."""
+    for name, value, lowest in (("tile", tile, SMALLEST), ("halo", halo, 0)):
+        if value < lowest or value % ALIGNMENT:
+            raise InputError(
+                f"Expected {name} to be a multiple of {ALIGNMENT} from {lowest} up, but got {value}."
+            )
+
+
+@dataclass(slots=True)
+class TiledNetwork:
+    """A network and an image it is applied to, window by window.
+
+    Parameters
+    ----------
+    model : DeepLabV3Plus
+        The network.
+    plane : Plane
+        The image, in memory or not.
+    rule : IntensityRule
+        That of the whole image.
+    device : torch.device
+        Where to predict.
+    tile : int
+        Side of the largest part to predict at a time; becomes smaller when memory runs out.
+    halo : int
+        Pixels around it that are predicted as well.
+    stop : threading.Event, optional
+        Once it is set, everything is uniform.
+    pools : list of tensors, optional
+        What the network pools over the whole image. None until an image is predicted in parts.
+    """
+
+    model: DeepLabV3Plus
+    plane: Plane
+    rule: IntensityRule
+    device: torch.device
+    tile: int
+    halo: int
+    stop: threading.Event | None = None
+    pools: Pools | None = None
+    _warned: bool = field(default=False, init=False)
+
+    @contextmanager
+    def ready(self) -> Iterator[None]:
+        """Have the network on the device and in evaluation mode; afterwards in the mode it was in."""
+        modes = {module: module.training for module in self.model.modules()}
+        self.model.to(self.device).eval()
+        try:
+            with torch.inference_mode():
+                yield
+        finally:
+            for module, training in modes.items():
+                module.training = training
+
+    def probabilities(self, window: Window) -> Floats:
+        """Return (K, h, w) float32: the distributions of a window, which may be the whole image.
+
+        Its first row and column are multiples of `ALIGNMENT`.
+
+        Raises
+        ------
+        InputError
+            If memory does not suffice for the smallest tile.
+        """
+        while True:
+            try:
+                return self._in_tiles(window)
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+            self._halve()  # outside of the handler, so that what the failed attempt held is free
+
+    def iter_pools(self) -> Iterator[tuple[int, int]]:
+        """Find `pools`; yields how many parts of the image were looked at, and of how many."""
+        while self.pools is None and not self._stopped:
+            try:
+                yield from self._look()
+                continue
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+            self._halve()
+
+    def _in_tiles(self, window: Window) -> Floats:
+        if max(window.height, window.width) <= self.tile + BLEND:
+            return self._seen(window)
+        for _ in self.iter_pools():
+            pass
+        result = np.empty((self.n_classes, window.height, window.width), dtype=np.float32)
+        tiling = Tiling((window.height, window.width), self.tile)
+        for place, values in iter_blended(lambda part: self._seen(_moved(part, window)), tiling):
+            assert values is not None
+            result[:, *tiling.window(*place).slices] = values
+        return result
+
+    def _seen(self, window: Window) -> Floats:
+        """Return what the network says of a window when it sees it with its halo."""
+        if self._stopped:
+            shape = self.n_classes, window.height, window.width
+            return np.full(shape, 1 / self.n_classes, dtype=np.float32)
+        outer = window.widened(self.halo, self.plane.size)
+        with given_pools(self.model, self.pools):
+            logits: Tensor = self.model(self._images(outer))
+        result: Floats = logits[0, :, *window.inside(outer)].softmax(0).cpu().numpy()
+        return result
+
+    def _look(self) -> Iterator[tuple[int, int]]:
+        sums = PoolSums(self.model)
+        tiling = Tiling(self.plane.size, self.tile)
+        places = list(tiling.places())
+        for number, place in enumerate(places):
+            yield number, len(places)
+            if self._stopped:
+                return
+            inner = tiling.window(*place)
+            outer = inner.widened(self.halo, self.plane.size)
+            sums.add(self._images(outer), outer, inner)
+        self.pools = sums.means()
+
+    def _images(self, window: Window) -> Tensor:
+        """Return (1, C, h, w) float32 intensities of a window, on the device."""
+        pixels = self.plane.read(*window.slices)
+        not_numbers = not_finite(pixels)
+        if not_numbers is not None:
+            row, column = np.argwhere(not_numbers)[0]
+            refuse_not_finite(int(not_numbers.sum()), window.top + int(row), window.left + int(column))
+        intensity = torch.from_numpy(self.rule.apply(pixels)).to(self.device)
+        return intensity.permute(2, 0, 1).unsqueeze(0).contiguous()
+
+    def _halve(self) -> None:
+        """Make the tile smaller, and say so the first time."""
+        largest = min(self.tile, max(self.plane.size))
+        if largest <= SMALLEST:
+            raise InputError(
+                f"The memory of device {self.device} does not suffice for tiles of {largest} pixels "
+                f"and {self.halo} around them; choose device cpu."
+            )
+        self.tile = max(SMALLEST, largest // 2 // ALIGNMENT * ALIGNMENT)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if not self._warned:
+            self._warned = True
+            _LOG.warning(
+                "Predicting in smaller tiles, from %d pixels down: the memory of device %s does not suffice.",
+                self.tile,
+                self.device,
+            )
+
+    @property
+    def n_classes(self) -> int:
+        """K."""
+        return len(self.model.config.class_values)
+
+    @property
+    def _stopped(self) -> bool:
+        return self.stop is not None and self.stop.is_set()
+
+
+def _moved(part: Window, window: Window) -> Window:
+    """Return a part of a window, counted from its start, as a part of the image."""
+    return Window(
+        part.top + window.top, part.bottom + window.top, part.left + window.left, part.right + window.left
+    )
+
+
+def _channels(count: int) -> str:
+    return f"{count} channel" + "s" * (count > 1)
