@@ -6,6 +6,7 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
@@ -18,7 +19,7 @@ _SIZE = (4.6, 2.7)
 # Stand-ins, replaced by what the style sheet of the page defines for light and dark.
 _INK, _GRID, _FIRST, _SECOND = "#010203", "#010204", "#010205", "#010206"
 _CSS = {_INK: "currentColor", _GRID: "var(--grid)", _FIRST: "var(--first)", _SECOND: "var(--second)"}
-_STYLE = {
+_STYLE: Any = {  # matplotlib's own type of it differs between versions
     "svg.fonttype": "none",  # text stays text
     "text.parse_math": False,
     "text.color": _INK,
@@ -33,7 +34,6 @@ _STYLE = {
     "grid.linewidth": 0.6,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.prop_cycle": mpl.cycler(color=[_FIRST, _SECOND]),
     "axes.titlelocation": "left",
     "axes.titlesize": 11,
     "font.size": 10,
@@ -80,9 +80,11 @@ def _svg(prefix: str, title: str, unit: str, curves: Sequence[Curve]) -> str:
     with mpl.rc_context({**_STYLE, "svg.hashsalt": prefix}):
         figure = Figure(figsize=_SIZE, layout="constrained")
         axes = figure.add_subplot()
-        for curve in curves:
+        for curve, color in zip(curves, (_FIRST, _SECOND), strict=False):
             marker = "o" if len(curve.x) <= 40 else ""
-            axes.plot(curve.x, curve.y, label=curve.label, linewidth=1.8, marker=marker, markersize=3)
+            axes.plot(
+                curve.x, curve.y, label=curve.label, color=color, linewidth=1.8, marker=marker, markersize=3
+            )
         axes.set_title(title)
         axes.set_xlabel(unit)
         axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
