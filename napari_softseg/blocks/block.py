@@ -19,7 +19,7 @@ from napari_softseg.errors import InputError
 from napari_softseg.options import SolveOptions
 from napari_softseg.solver.api import make_problem, minimise
 from napari_softseg.solver.checks import checked_unary
-from napari_softseg.solver.device import resolve_device
+from napari_softseg.solver.device import is_out_of_memory, resolve_device
 from napari_softseg.solver.intensity import IntensityRule
 from napari_softseg.solver.solution import Status, drain
 from napari_softseg.unary.classifier import ImageFeatures, StrokeClassifier
@@ -113,8 +113,10 @@ def _in_memory(
     """Solve a window; where memory does not suffice, in four parts, and small ones on the CPU."""
     try:
         return job.labels(window, device, stop)
-    except (torch.OutOfMemoryError, MemoryError):
-        pass  # outside of the handler, so that what the failed solve held is free
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+    # outside of the handler, so that what the failed solve held is free
     if device.type == "cuda":
         torch.cuda.empty_cache()
     if min(window.height, window.width) > SMALLEST:

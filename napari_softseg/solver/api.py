@@ -104,7 +104,8 @@ def solve(
         Set it from another thread to end early with the result so far.
     memory : IncrementalSolver, optional
         Give the same one for every solve of an image while its strokes change: where the unary stays,
-        only what a new stroke changes is solved again (method mm).
+        only what a new stroke changes is solved again (method mm). It keeps the last solution's
+        arrays: do not write to them.
     progress : callable, optional
         Called with every :class:`~napari_softseg.solver.solution.SolveProgress`.
 

@@ -12,6 +12,9 @@ from napari_softseg.errors import InputError
 
 _LOG = logging.getLogger(__name__)
 
+_FULL = ("out of memory", "can't allocate memory", "not enough memory")
+"""Words of errors without a class of their own: CUDA's start, Triton, Apple; PyTorch's on Linux, on Windows."""
+
 _Step = TypeVar("_Step")
 _Result = TypeVar("_Result")
 
@@ -41,10 +44,10 @@ def resolve_device(name: str) -> torch.device:
     raise InputError(f"Device {name!r} is not available here; choose one of: {', '.join(there)}.")
 
 
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Return whether the memory of a device was full."""
-    # CUDA's allocator has an error of its own; CUDA's start, Triton's and Apple's have only these words
-    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error)
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether memory, a device's or the computer's, did not suffice."""
+    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return known or (isinstance(error, RuntimeError) and any(words in str(error) for words in _FULL))
 
 
 def in_its_memory(

@@ -100,8 +100,6 @@ def make_ome() -> Any:
 
 
 def assert_same(out: Path, other: Path) -> None:
-    """Two runs agree; a kernel compiled in one process and loaded in another may round differently."""
-    soft, others = (stored(path, "0").astype(int) for path in (out, other))
-    assert np.abs(soft - others).max() <= 1
-    assert (stored(out, "labels/classes/0") != stored(other, "labels/classes/0")).mean() < 1e-4
-    np.testing.assert_array_equal(stored(out, "done"), stored(other, "done"))
+    """Two runs agree to the last bit."""
+    for name in ("0", "labels/classes/0", "done"):
+        np.testing.assert_array_equal(stored(out, name), stored(other, name))

@@ -6,11 +6,12 @@ import logging
 import weakref
 from collections.abc import Generator
 
+import numpy as np
 import pytest
 import torch
 
 from napari_softseg.solver import Problem, SolveProgress, drain, grid_edges, iter_majorize_minimize
-from napari_softseg.solver.device import in_its_memory
+from napari_softseg.solver.device import in_its_memory, is_out_of_memory
 from napari_softseg.solver.majorize_minimize import Minimum
 
 CUDA = torch.device("cuda")
@@ -67,3 +68,12 @@ def test_other_errors_and_a_full_cpu_are_not_hidden() -> None:
 
     with pytest.raises(torch.OutOfMemoryError):
         drain(in_its_memory(full, torch.device("cpu")))
+
+
+def test_a_full_computer_is_recognised() -> None:
+    for make in (torch.empty, np.empty):
+        with pytest.raises((RuntimeError, MemoryError)) as caught:
+            make(2**50)
+        assert is_out_of_memory(caught.value)
+    assert not is_out_of_memory(RuntimeError("shapes do not match"))
+    assert not is_out_of_memory(ValueError("out of memory"))

@@ -158,6 +158,23 @@ np.save({out!r}, found)
 """
 
 
+SWEEPS = """
+import numpy as np, torch
+from napari_softseg.solver.kernels.numba_sweep import NumbaSweep, ready
+from tests.solver.sweeps import PAIRS, random_problem
+assert ready()
+found = []
+for relaxation, cross_entropy in PAIRS:
+    problem = random_problem(0, (30, 41), 5, relaxation=relaxation, cross_entropy=cross_entropy)
+    state = NumbaSweep(problem, problem.start())
+    for _ in range(8):
+        state.sweep(torch.full((1,), 0.5, dtype=torch.float64))
+        state.advance()
+    found.append(state.labels())
+np.save({out!r}, torch.stack(found).numpy())
+"""
+
+
 def solved(tmp_path: Path, before: str, **environment: str) -> tuple[np.ndarray, str]:
     """Solve in a process of its own; return the result and what it said."""
     out = tmp_path / "found.npy"
@@ -177,6 +194,25 @@ def test_without_numba_pytorch_solves_and_says_so_once(tmp_path: Path) -> None:
     without, said = solved(tmp_path, "import sys; sys.modules['numba'] = None")
     assert said.count("Numba cannot be used") == 1
     np.testing.assert_allclose(with_it, without, atol=0.01)
+
+
+def test_fresh_code_and_code_from_disk_agree_to_the_last_bit(tmp_path: Path) -> None:
+    """A run that is killed and resumed loads the code that its first part compiled."""
+    out, environment = tmp_path / "labels.npy", {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    found = []
+    for _ in ("compiles", "loads"):
+        subprocess.run([sys.executable, "-c", SWEEPS.format(out=str(out))], env=environment, check=True)
+        found.append(np.load(out))
+    assert any((tmp_path / "cache").rglob("*sweep_rows*.nbc"))
+    assert np.array_equal(*found)
+
+
+def test_nowhere_to_keep_compiled_code(tmp_path: Path) -> None:
+    expected, _ = solved(tmp_path, "")
+    nowhere = "from numba.core import caching; caching.CodeLibraryCacheImpl._locator_classes = []"
+    found, said = solved(tmp_path, nowhere, NUMBA_CACHE_DIR="")
+    assert said == ""
+    assert np.array_equal(expected, found)
 
 
 def test_damaged_compiled_code_is_rebuilt(tmp_path: Path) -> None:

@@ -9,5 +9,14 @@ which halves the bound on a gradient method's error; held below one, and small w
 of the sweeps here. The energy guards every point.
 """
 
+from __future__ import annotations
+
+from torch import Tensor
+
 OVER = 3.0
 MOST_OVER = 0.8
+
+
+def over(momentum: Tensor) -> Tensor:
+    """Return the weight of the last term, of the shape and type of `momentum`."""
+    return (OVER * momentum).clamp_max(MOST_OVER)

@@ -8,18 +8,22 @@ Labels lie row by row, in each row class by class (H, K, stride), in flat arrays
 ends: a neighbour is a constant distance away, and one that would leave the image has weight zero.
 (Planes (K, H, W) of a power-of-two width would all fall into the same few lines of the cache.)
 Indices are unsigned where loops run over them: Numba then leaves out its check for negative ones.
+
+One file, long as it is: Numba builds the code on disk anew when the file of the kernel changes, and does
+not see changes in other files, of functions or of constants. All functions are inlined into the kernels.
+Code from disk so runs as the freshly compiled did, to the last bit: a function that is called would be,
+in the process that compiled, the first one of its name, optimised by itself.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
-
-from napari_softseg.solver.kernels.extrapolation import MOST_OVER, OVER
 
 STRETCH = 8192
 """Numbers (classes x pixels) in one stretch of a row."""
@@ -35,17 +39,24 @@ _TINY = np.float32(1e-30)
 _PROXIMITY = np.float32(1e-6)
 _ZERO, _ONE, _TWO, _FOUR = np.float32(0), np.float32(1), np.float32(2), np.float32(4)
 _HALF, _QUARTER = np.float32(0.5), np.float32(0.25)
-_OVER, _MOST_OVER = np.float32(OVER), np.float32(MOST_OVER)
 _MAX_STEPS = 60
 _HUGE = 1e300  # not infinite: the compiler is told that there are no infinities
 
 # error_model: a check for division by zero in a loop would keep it from being vectorised
 _OPTIONS: dict[str, Any] = {
     "nogil": True,
-    "cache": True,
     "error_model": "numpy",
     "fastmath": {"contract", "reassoc", "nsz", "arcp", "nnan", "ninf"},
 }
+_INLINE: dict[str, Any] = {"forceinline": True, **_OPTIONS}
+
+
+def _kernel(function: Callable[..., None]) -> Any:
+    """Compile the function when it is first called, and keep the code on disk where that can be written."""
+    try:
+        return njit(cache=True, **_OPTIONS)(function)
+    except RuntimeError:  # neither beside this file nor at home: every process compiles for itself
+        return njit(**_OPTIONS)(function)
 
 
 @intrinsic
@@ -64,7 +75,7 @@ def _from_bits(typingctx, x):  # type: ignore[no-untyped-def]
     return types.float32(types.int32), codegen
 
 
-@njit(**_OPTIONS)
+@njit(**_INLINE)
 def log(x):  # type: ignore[no-untyped-def]
     """Natural logarithm of a positive normal float32 to about 1e-7 (Cephes' logf), without a branch."""
     bits = _bits(x) - np.int32(0x3F3504F3)  # sqrt(1/2): the mantissa lands in [sqrt(1/2), sqrt(2))
@@ -82,7 +93,7 @@ def log(x):  # type: ignore[no-untyped-def]
     return exponent * np.float32(0.69314718056) + (m + m * m * (m * p - _HALF))
 
 
-@njit(**_OPTIONS)
+@njit(**_INLINE)
 def _overlap(p, q, stride, n_classes, n, s):  # type: ignore[no-untyped-def]
     """Set s = sum over the classes of p q; four classes at a time, to load and store s less often."""
     for x in range(n):
@@ -101,7 +112,7 @@ def _overlap(p, q, stride, n_classes, n, s):  # type: ignore[no-untyped-def]
             s[x] += p[k0 + x] * q[k0 + x]
 
 
-@njit(**_OPTIONS)
+@njit(**_INLINE)
 def _edge(relaxation, w, s, u, v, n, g, stay):  # type: ignore[no-untyped-def]
     """Set g = w times pull, add w times stay to `stay`, as in the table of relaxations.py."""
     if relaxation == BL:
@@ -130,7 +141,7 @@ def _edge(relaxation, w, s, u, v, n, g, stay):  # type: ignore[no-untyped-def]
             stay[x] += w[x]
 
 
-@njit(**_OPTIONS)
+@njit(**_INLINE)
 def _edge_energy(relaxation, w, s, u, v, n):  # type: ignore[no-untyped-def]
     """Return the sum of w P over a stretch."""
     total = _ZERO
@@ -155,7 +166,7 @@ def _edge_energy(relaxation, w, s, u, v, n):  # type: ignore[no-untyped-def]
     return np.float64(total)
 
 
-@njit(**_OPTIONS)
+@njit(**_INLINE)
 def _sum_pulls(g, point, where, n_edges, width, stride, n_classes, n, a):  # type: ignore[no-untyped-def]
     """Set a = sum over the neighbours of g q; four neighbours at a time."""
     for k in range(n_classes):
@@ -179,7 +190,7 @@ def _sum_pulls(g, point, where, n_edges, width, stride, n_classes, n, a):  # typ
                     )
 
 
-@njit(**_OPTIONS)
+@njit(**_INLINE)
 def _add_rows(rows, width, stride, n_classes, n, a):  # type: ignore[no-untyped-def]
     """Add the rows of all classes to a."""
     for k in range(n_classes):
@@ -188,7 +199,7 @@ def _add_rows(rows, width, stride, n_classes, n, a):  # type: ignore[no-untyped-
             a[at + x] += rows[base + x]
 
 
-@njit(**_OPTIONS)
+@njit(**_INLINE)
 def _unary(  # type: ignore[no-untyped-def]
     cross_entropy, y, sigma, free, eta, stride, n_classes, n, weight, energy
 ):
@@ -219,7 +230,7 @@ def _unary(  # type: ignore[no-untyped-def]
     return np.float64(total)
 
 
-@njit(**_OPTIONS)
+@njit(**_INLINE)
 def _log_weights(  # type: ignore[no-untyped-def]
     cross_entropy, y, sigma, lambda_, weight, width, stride, n_classes, n, a, total
 ):
@@ -245,7 +256,7 @@ def _log_weights(  # type: ignore[no-untyped-def]
                 total[x] += value
 
 
-@njit(**_OPTIONS)
+@njit(**_INLINE)
 def _normalise(a, total, width, n_classes, n, result):  # type: ignore[no-untyped-def]
     """Minimise -sum a ln y."""
     for x in range(n):
@@ -256,7 +267,7 @@ def _normalise(a, total, width, n_classes, n, result):  # type: ignore[no-untype
             result[at + x] = max(a[at + x] * total[x], _FLOOR)
 
 
-@njit(**_OPTIONS)
+@njit(**_INLINE)
 def _newton(  # type: ignore[no-untyped-def]
     a, d, mu, tolerance, width, n_classes, n, result, slope, excess, total, inverse
 ):
@@ -292,7 +303,7 @@ def _newton(  # type: ignore[no-untyped-def]
             result[at + x] = max(result[at + x] - slope[at + x] * total[x], _FLOOR)
 
 
-@njit(**_OPTIONS)
+@njit(**_INLINE)
 def _minimise_general(  # type: ignore[no-untyped-def]
     relaxation, cross_entropy, eta, lambda_, tolerance, a, stay, y, sigma, width, stride, n_classes, n, result
 ):
@@ -361,7 +372,7 @@ def _minimise_general(  # type: ignore[no-untyped-def]
             result[k * width + x] = np.float32(max(value, 1e-6))
 
 
-@njit(**_OPTIONS)
+@njit(**_INLINE)
 def _label_at(mu, a, b, c, d, barrier):  # type: ignore[no-untyped-def]
     linear = c + mu
     if barrier:
@@ -377,13 +388,12 @@ def _label_at(mu, a, b, c, d, barrier):  # type: ignore[no-untyped-def]
     return y, y / root
 
 
-@njit(**_OPTIONS)
+@njit(**_INLINE)
 def _write(  # type: ignore[no-untyped-def]
-    y, new, old, free, momentum, width, stride, n_classes, n, labels, ahead, impurity, total
+    y, new, old, free, momentum, over, width, stride, n_classes, n, labels, ahead, impurity, total
 ):
     """Write the new labels and the point ahead of them (extrapolation.py); return the mass that moved."""
     moved = _ZERO
-    over = min(_OVER * momentum, _MOST_OVER)
     for x in range(n):
         total[x] = _ZERO
     for k in range(n_classes):
@@ -408,7 +418,7 @@ def _write(  # type: ignore[no-untyped-def]
     return np.float64(moved)
 
 
-@njit(**_OPTIONS)
+@_kernel
 def sweep_rows(  # type: ignore[no-untyped-def]
     relaxation,
     cross_entropy,
@@ -416,6 +426,7 @@ def sweep_rows(  # type: ignore[no-untyped-def]
     lambda_,
     tolerance,
     momentum,
+    over,
     offsets,
     weights,
     free,
@@ -440,9 +451,11 @@ def sweep_rows(  # type: ignore[no-untyped-def]
     ----------
     relaxation, cross_entropy : int
         P and H by their numbers.
-    eta, lambda_, momentum : float32
+    eta, lambda_ : float32
     tolerance : float32
         Largest difference of a label's sum from one before its last correction.
+    momentum, over : float32
+        How far the next point lies ahead (extrapolation.py).
     offsets : (O, 2) int64
         (dy, dx) of every kind of edge.
     weights : (O, M + H*stride + M) float32
@@ -556,6 +569,7 @@ def sweep_rows(  # type: ignore[no-untyped-def]
                 labels[here:],
                 is_free,
                 momentum,
+                over,
                 width,
                 stride,
                 n_classes,
@@ -570,7 +584,7 @@ def sweep_rows(  # type: ignore[no-untyped-def]
     report[2] = moved
 
 
-@njit(**_OPTIONS)
+@_kernel
 def restart_rows(labels, free, point, impurity, shape, margin, normalise):  # type: ignore[no-untyped-def]
     """Divide the labels by their sum if asked, and copy them to `point`, 1 - |y|^2 to `impurity`."""
     n_classes, stride = np.uint64(shape[1]), np.uint64(shape[2])

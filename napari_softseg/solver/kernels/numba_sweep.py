@@ -18,15 +18,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from napari_softseg.options import CrossEntropy, Relaxation
+from napari_softseg.solver.kernels.extrapolation import over
+from napari_softseg.solver.kernels.fused import TOLERANCE, energy_numbers
 from napari_softseg.solver.problem import Problem
 
 _LOG = logging.getLogger(__name__)
 _LANES = 16
 """Rows are padded to a multiple of this, an odd one, so that no two classes share cache lines."""
-
-TOLERANCE = 0.1
-"""How well a label's sum must be one before its last correction: what remains is of second order."""
 
 _PER_THREAD = 40_000
 """Fewest numbers (classes x pixels) worth a thread of their own."""
@@ -102,7 +100,7 @@ def _compile(kernels: ModuleType) -> None:
     shape, offsets = np.array([1, 2, 16]), np.array([[0, 1]])
     kernels.restart_rows(many, many, many.copy(), many.copy(), shape, 16, False)
     kernels.sweep_rows(
-        5, -1, one, one, one, one, offsets, many[None], many, many, many, many, many, many, many,
+        5, -1, one, one, one, one, one, offsets, many[None], many, many, many, many, many, many, many,
         many.copy(), many.copy(), many.copy(), shape, 16, 0, 1, np.zeros(3),
     )  # fmt: skip
 
@@ -153,14 +151,10 @@ class NumbaSweep:
         bands = min(self._height, 4 * self._threads if self._threads > 1 else 1)
         edges = [self._height * band // bands for band in range(bands + 1)]
         self._bands = list(pairwise(edges))
-        unary = (
-            -1
-            if problem.sigma is None
-            else list(CrossEntropy).index(CrossEntropy.named(problem.cross_entropy))
-        )
+        relaxation, cross_entropy = energy_numbers(problem)
         self._energy = (
-            list(Relaxation).index(Relaxation.named(problem.relaxation)),
-            unary,
+            relaxation,
+            -1 if cross_entropy is None else cross_entropy,
             np.float32(problem.eta),
             np.float32(problem.lambda_),
         )
@@ -195,12 +189,12 @@ class NumbaSweep:
             self._fill(self._far_pull, dense.pull, 0)
             self._fill(self._far_stay, dense.stay[:, None], 0)
         report = np.zeros((len(self._free), len(self._bands), 3))
-        ahead = momentum.numpy().astype(np.float32)
+        ahead, beyond = (m.numpy().astype(np.float32) for m in (momentum, over(momentum)))
 
         def update(task: tuple[int, int]) -> None:
             b, i = task
             rows(
-                *self._energy, self._tolerance, ahead[b], self._offsets, self._weights[b], self._free[b],
+                *self._energy, self._tolerance, ahead[b], beyond[b], self._offsets, self._weights[b], self._free[b],
                 self._sigma[b], self._far_pull[b], self._far_stay[b], self._point[0][b],
                 self._impurity[0][b], self._labels[0][b], self._labels[1][b], self._point[1][b],
                 self._impurity[1][b], self._shape, self._margin, *self._bands[i], report[b, i],

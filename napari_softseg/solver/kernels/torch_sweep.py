@@ -10,7 +10,7 @@ from torch import Tensor
 
 from napari_softseg.options import CrossEntropy, Relaxation
 from napari_softseg.solver.cross_entropy import CROSS_ENTROPIES, FLOOR
-from napari_softseg.solver.kernels.extrapolation import MOST_OVER, OVER
+from napari_softseg.solver.kernels.extrapolation import over
 from napari_softseg.solver.problem import Pairwise, Problem
 from napari_softseg.solver.relaxations import CLASS_DIM, RELAXATIONS, Surrogate
 from napari_softseg.solver.simplex import minimise_on_simplex
@@ -55,7 +55,7 @@ class TorchSweep:
     def advance(self) -> None:
         """Move on, and extrapolate."""
         ahead = self._updated + self._momentum * (self._updated - self._labels)
-        ahead += (OVER * self._momentum).clamp_max(MOST_OVER) * (self._updated - self._point)
+        ahead += over(self._momentum) * (self._updated - self._point)
         ahead = torch.maximum(ahead, self._updated / 4)
         self._labels, self._point = self._updated, ahead / ahead.sum(CLASS_DIM, keepdim=True)
 
