@@ -20,6 +20,8 @@ ATROUS_RATES = (6, 12, 18)
 """At output stride 16; doubled at 8, so that they reach as far."""
 WIDTH = 256
 LOW_LEVEL_WIDTH = 48
+LAST_LAYER = "decoder.4"
+"""Name of the convolution that has a channel per class."""
 RECIPE_DROPOUT = 0.5
 SECOND_DROPOUT_SHARE = 0.2
 
@@ -134,7 +136,7 @@ def _enlarge(features: Tensor, factor: int, size: tuple[int, int] | torch.Size) 
     features = torch.cat([features, features[:, :, :, -1:]], 3)
     whole = [(n - 1) * factor + 1 for n in features.shape[-2:]]
     enlarged = functional.interpolate(features, size=whole, mode="bilinear", align_corners=True)
-    return enlarged[:, :, : size[0], : size[1]]
+    return enlarged.narrow(2, 0, size[0]).narrow(3, 0, size[1])
 
 
 def _scale_dropout(module: nn.Module, scale: float) -> None:

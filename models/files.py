@@ -107,6 +107,17 @@ def load_model(path: str | os.PathLike[str], device: str | torch.device = "cpu")
     return LoadedModel(model.to(device).eval(), config, details if isinstance(details, dict) else {})
 
 
+def is_model(path: Path) -> bool:
+    """Return whether this is a file that `save_model` wrote, or a folder, of a training run that is."""
+    if path.is_dir():
+        return True
+    try:
+        with safe_open(path, framework="pt") as file:
+            return KEY in (file.metadata() or {})
+    except (SafetensorError, OSError):
+        return False
+
+
 def _model_file(path: Path) -> Path:
     if path.is_dir():
         if not (path / BEST).is_file():

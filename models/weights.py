@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from napari_softseg.errors import InputError
 from napari_softseg.models.backbones import classification_network, classifier_prefix
 from napari_softseg.models.config import Backbone, ModelConfig
-from napari_softseg.models.deeplab import DeepLabV3Plus
+from napari_softseg.models.deeplab import LAST_LAYER, DeepLabV3Plus
+from napari_softseg.models.files import LoadedModel, is_model, load_model
 from napari_softseg.models.torchvision_import import torchvision
 
 SHOWN_NAMES = 3
@@ -34,8 +35,9 @@ def build_model(
     weights
         ``none``: random, from torch's global generator. ``imagenet``: torchvision's first ImageNet
         weights for the backbone (IMAGENET1K_V1, those of the paper), downloaded once and checked
-        against their checksum. Else the path of a file: a classification network of torchvision
-        (.pth, .pt, or .safetensors).
+        against their checksum. A file of a classification network of torchvision (.pth, .pt or
+        .safetensors): the same from there. A model file or the folder of a training run: that whole
+        network, of its last layer the classes of the same name.
     progress
         Whether a download shows a bar on stderr.
 
@@ -45,6 +47,10 @@ def build_model(
         If the weights cannot be had, are damaged, or do not fit the backbone; says what to do.
     """
     network = classification_network(config.backbone)
+    if str(weights) not in ("none", "imagenet") and is_model(Path(weights)):
+        model = DeepLabV3Plus(config, network)
+        _take_over(model, load_model(weights), str(weights))
+        return model
     if str(weights) == "imagenet":
         _fill(network, _download(config.backbone, progress), f"ImageNet weights for {config.backbone}")
     elif str(weights) != "none":
@@ -121,6 +127,25 @@ def _fill(network: nn.Module, given: Mapping[str, Tensor], source: str) -> None:
             f"{source} does not fit the backbone: it {said}. Choose the backbone it was made for."
         )
     network.load_state_dict({name: given[name] for name in needed & found}, strict=False)
+
+
+def _take_over(model: DeepLabV3Plus, given: LoadedModel, source: str) -> None:
+    """Copy a trained network; its last layer only for classes of the same name, the others stay random."""
+    for what in ("backbone", "in_channels", "mean", "std"):
+        ours, theirs = getattr(model.config, what), getattr(given.config, what)
+        if ours != theirs:
+            raise InputError(
+                f"{source} is a model with {what} {theirs}, but {ours} is wanted; make them the same."
+            )
+    own, tensors = model.state_dict(), given.model.state_dict()
+    names = given.config.class_names
+    for name in (f"{LAST_LAYER}.weight", f"{LAST_LAYER}.bias"):
+        rows = [
+            tensors[name][names.index(class_name)] if class_name in names else own[name][k]
+            for k, class_name in enumerate(model.config.class_names)
+        ]
+        tensors[name] = torch.stack(rows)
+    model.load_state_dict(tensors)
 
 
 def _named(verb: str, names: list[str]) -> str:

@@ -7,14 +7,13 @@ when it is first asked for, in seconds, and keeps the code on disk.
 from __future__ import annotations
 
 import logging
-import os
-import sys
 from functools import cache
 from types import ModuleType
 
 import torch
 from torch import Tensor
 
+from napari_softseg.native_libraries import own_symbols_first
 from napari_softseg.options import CrossEntropy, Relaxation
 from napari_softseg.solver.kernels.numba_sweep import TOLERANCE
 from napari_softseg.solver.problem import Problem
@@ -63,21 +62,9 @@ def _say(message: str) -> None:
 
 @cache
 def kernels() -> ModuleType:
-    """Import Triton and the kernels.
-
-    Triton and Mesa's software OpenGL both bring an LLVM. With a window open they would bind to each
-    other's symbols and crash; RTLD_DEEPBIND makes a library prefer its own.
-    """
-    if sys.platform != "linux":
+    """Import Triton and the kernels."""
+    with own_symbols_first():
         from napari_softseg.solver.kernels import triton_tiles
-
-        return triton_tiles
-    flags = sys.getdlopenflags()
-    sys.setdlopenflags(flags | os.RTLD_DEEPBIND)
-    try:
-        from napari_softseg.solver.kernels import triton_tiles
-    finally:
-        sys.setdlopenflags(flags)
     return triton_tiles
 
 
