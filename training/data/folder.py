@@ -88,9 +88,8 @@ def read_entry(
     image = to_intensity(pixels)
     seeds = truth = None
     if entry.scribbles is not None:
-        values = read_labels(entry.scribbles)
-        check_size(entry.scribbles, values.shape, entry.image, image.shape[:2])
-        seeds = rules.seeds(values)
+        seeds = rules.seeds(entry.scribbles, image.shape[:2])
+        check_size(entry.scribbles, seeds.shape, entry.image, image.shape[:2])
     if entry.mask is not None:
         values = read_labels(entry.mask)
         check_size(entry.mask, values.shape, entry.image, image.shape[:2])

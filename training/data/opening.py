@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -15,15 +16,24 @@ from napari_softseg.errors import InputError
 from napari_softseg.files import READABLE, read_image
 from napari_softseg.options import MAX_CLASS_VALUE
 from napari_softseg.solver.checks import not_finite
-from napari_softseg.training.data import plain_folder, project_folder
+from napari_softseg.training.data import ade20k, cityscapes, plain_folder, project_folder, voc
 from napari_softseg.training.data.folder import AnnotatedFolder
-from napari_softseg.training.data.label_files import LabelRules, check_size, read_labels
+from napari_softseg.training.data.label_files import (
+    LabelMismatch,
+    LabelRules,
+    check_size,
+    read_labels,
+    tagged_polylines,
+)
 from napari_softseg.training.data.layouts import Entry, Layout
 
 Need = Literal["scribbles", "masks", "any"]
 
 _LAYOUTS: dict[str, Callable[[Path], Layout | None]] = {
     project_folder.LOOKED_FOR: project_folder.project_layout,
+    voc.LOOKED_FOR: voc.voc_layout,
+    cityscapes.LOOKED_FOR: cityscapes.cityscapes_layout,
+    ade20k.LOOKED_FOR: ade20k.ade20k_layout,
     plain_folder.LOOKED_FOR: plain_folder.plain_layout,
 }
 """By what people read they look for; the first that fits is taken."""
@@ -78,13 +88,16 @@ def open_annotated(
         size than their image or hold a value that is no class, or images differ in their channels.
     """
     path = Path(path)
+    if not 0 <= length_ratio <= 1:
+        raise InputError(f"Expected length_ratio to be from 0 to 1, but got {length_ratio:g}.")
     layout = _recognised(path)
     if not layout.entries:
         raise InputError(f"Found no images in {path}; expected {READABLE} files.")
     entries, skipped = _with_labels(layout, need)
+    tags = {name: value for value, name in (layout.classes or {}).items()}
     usable: list[tuple[Entry, _Found]] = []
     with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
-        for entry, found in zip(entries, pool.map(_examined, entries), strict=True):
+        for entry, found in zip(entries, pool.map(partial(_examined, tags=tags), entries), strict=True):
             if isinstance(found, _Found):
                 usable.append((entry, found))
             elif strict:
@@ -93,7 +106,7 @@ def open_annotated(
                 skipped.append((entry.name, found))
     if not usable:
         raise InputError(f"Found no usable image in {path}: {skipped[-1][1]}")
-    rules = _settled_rules(layout, [found for _, found in usable], unlabelled, ignore, classes)
+    rules = _settled_rules(layout, [found for _, found in usable], unlabelled, ignore, classes, length_ratio)
     for entry, found in usable:
         rules.check(entry.scribbles, found.scribble_values, entry.mask, found.mask_values)
     drawn = [found.scribble_values - {rules.unlabelled} for _, found in usable]
@@ -150,30 +163,36 @@ def _with_labels(layout: Layout, need: Need) -> tuple[list[Entry], list[tuple[st
     return kept, skipped
 
 
-def _examined(entry: Entry) -> _Found | str:
+def _examined(entry: Entry, tags: Mapping[str, int]) -> _Found | str:
     """Return what an image's files hold, or why they cannot be used.
 
     Raises
     ------
-    InputError
+    LabelMismatch
         If they do not fit together: that is no damage but a mistake, in other images as well.
     """
     try:
         image = read_image(entry.image)
-        scribbles = None if entry.scribbles is None else read_labels(entry.scribbles)
-        mask = None if entry.mask is None else read_labels(entry.mask)
+        scribble_values = mask_values = frozenset[int]()
+        if entry.scribbles is not None and entry.scribbles.suffix.lower() == ".xml":
+            scribble_values = frozenset(tags[one.tag] for one in tagged_polylines(entry.scribbles, tags))
+        elif entry.scribbles is not None:
+            scribble_values = _values(entry.scribbles, entry.image, image.shape[:2])
+        if entry.mask is not None:
+            mask_values = _values(entry.mask, entry.image, image.shape[:2])
+    except LabelMismatch:
+        raise
     except InputError as error:
         return str(error)
     if not_finite(image) is not None:
-        return f"{entry.image} has NaN or infinite pixels"
-    for labels, file in ((scribbles, entry.scribbles), (mask, entry.mask)):
-        if labels is not None and file is not None:
-            check_size(file, labels.shape, entry.image, image.shape[:2])
-    return _Found(
-        1 if image.ndim == 2 else image.shape[2],
-        frozenset() if scribbles is None else frozenset(np.unique(scribbles).tolist()),
-        frozenset() if mask is None else frozenset(np.unique(mask).tolist()),
-    )
+        return f"{entry.image} has NaN or infinite pixels."
+    return _Found(1 if image.ndim == 2 else image.shape[2], scribble_values, mask_values)
+
+
+def _values(labels: Path, image: Path, shape: tuple[int, ...]) -> frozenset[int]:
+    values = read_labels(labels)
+    check_size(labels, values.shape, image, shape)
+    return frozenset(np.unique(values).tolist())
 
 
 def _settled_rules(
@@ -182,6 +201,7 @@ def _settled_rules(
     unlabelled: int | None,
     ignore: int,
     classes: Mapping[int, str] | None,
+    length_ratio: float,
 ) -> LabelRules:
     """Return what label values mean, by what was given, what the layout says and what the files hold."""
     scribbled = frozenset[int]().union(*(one.scribble_values for one in found))
@@ -212,6 +232,7 @@ def _settled_rules(
         unlabelled=unlabelled,
         ignore=ignore,
         mask_values=layout.mask_values,
+        length_ratio=length_ratio,
     )
 
 
