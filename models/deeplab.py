@@ -20,6 +20,8 @@ ATROUS_RATES = (6, 12, 18)
 """At output stride 16; doubled at 8, so that they reach as far."""
 WIDTH = 256
 LOW_LEVEL_WIDTH = 48
+DECODER_REACH = 16
+"""Pixels around a logit beyond which the decoder's two convolutions and the interpolation do not look."""
 LAST_LAYER = "decoder.4"
 """Name of the convolution that has a channel per class."""
 RECIPE_DROPOUT = 0.5
@@ -73,7 +75,7 @@ class DeepLabV3Plus(nn.Module):
         _scale_dropout(self, config.dropout / RECIPE_DROPOUT)
         _accept_single_values(self)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, inside: tuple[slice, slice] | None = None) -> Tensor:
         """Return logits.
 
         Parameters
@@ -81,17 +83,34 @@ class DeepLabV3Plus(nn.Module):
         images
             (B, C, H, W) float32 in grey values of 0..255, any H and W from 1. The network normalises
             them itself.
+        inside
+            Rows and columns whose logits are wanted. The decoder, which takes most of the time of a small
+            backbone, then works for these alone; what they come to is the same.
 
         Returns
         -------
         Tensor
-            (B, K, H, W) float32; under autocast too.
+            (B, K, H, W) float32, or only the rows and columns `inside`; under autocast too.
         """
-        height, width = images.shape[-2:]
         low, high = self.backbone((images - self.mean) / self.std)
-        high = _enlarge(self.aspp(high), self.config.output_stride // LOW_LEVEL_STRIDE, low.shape[-2:])
+        high = self.aspp(high)
+        if inside is None:
+            return self._decoded(low, high, images.shape[-2:])
+        stride = self.config.output_stride
+        starts, ends = [], []
+        for axis, part in enumerate(inside, start=2):
+            first = max(0, part.start - DECODER_REACH) // stride * stride
+            last = min(images.shape[axis], part.stop + DECODER_REACH)
+            low = _cut(low, axis, first, last, LOW_LEVEL_STRIDE)
+            high = _cut(high, axis, first, last + stride, stride)  # interpolation wants one more
+            starts.append(part.start - first)
+            ends.append(part.stop - first)
+        return self._decoded(low, high, (ends[0], ends[1]))[:, :, starts[0] :, starts[1] :]
+
+    def _decoded(self, low: Tensor, high: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
+        high = _enlarge(high, self.config.output_stride // LOW_LEVEL_STRIDE, low.shape[-2:])
         logits = self.decoder(torch.cat([high, self.low_level(low)], 1))
-        return _enlarge(logits.float(), LOW_LEVEL_STRIDE, (height, width))
+        return _enlarge(logits.float(), LOW_LEVEL_STRIDE, size)
 
     def backbone_parameters(self) -> Iterator[nn.Parameter]:
         """Parameters that mostly come pretrained: learning rate x 1."""
@@ -123,6 +142,12 @@ class BatchNorm(nn.BatchNorm2d):
 def _layer(n_in: int, n_out: int, kernel: int) -> nn.Sequential:
     convolution = nn.Conv2d(n_in, n_out, kernel, padding=kernel // 2, bias=False)
     return nn.Sequential(convolution, nn.BatchNorm2d(n_out), nn.ReLU())
+
+
+def _cut(features: Tensor, axis: int, first: int, last: int, stride: int) -> Tensor:
+    """Return the features that are centred on the pixels from `first`, a multiple of `stride`, to below `last`."""
+    start = first // stride
+    return features.narrow(axis, start, min(-(-last // stride), features.shape[axis]) - start)
 
 
 def _enlarge(features: Tensor, factor: int, size: tuple[int, int] | torch.Size) -> Tensor:
