@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -120,8 +120,8 @@ def open_annotated(
     painted = frozenset[int]().union(*drawn)
     if need == "scribbles" and len(painted) < 2:
         raise InputError(
-            f"Found strokes of {len(painted)} class in {path}; paint strokes of at least two classes "
-            f"(unlabelled pixels have value {rules.unlabelled})."
+            f"Found strokes of {len(painted)} class in the {len(usable)} usable images of {path}; paint strokes "
+            f"of at least two classes (unlabelled pixels have value {rules.unlabelled})."
         )
     return AnnotatedFolder(
         path,
@@ -208,6 +208,8 @@ def _settled_rules(
     masked = frozenset[int]().union(*(one.mask_values for one in found))
     ignore = ignore if layout.ignore is None else layout.ignore
     classes = classes or layout.classes
+    if classes is not None or layout.names:
+        _check_classes(classes or range(len(layout.names)), layout.path)
     if unlabelled is None:
         unlabelled = layout.unlabelled
     if unlabelled is None and scribbled:
@@ -217,15 +219,7 @@ def _settled_rules(
     if classes is None:
         values = (scribbled | masked - {ignore}) - {unlabelled}
         classes = {value: f"class {value}" for value in sorted(values)}
-    if len(classes) < 2:
-        raise InputError(
-            f"Found {len(classes)} class in {layout.path}; a segmentation needs two to tell apart."
-        )
-    wrong = [value for value in classes if not 0 <= value <= MAX_CLASS_VALUE]
-    if wrong:
-        raise InputError(
-            f"Expected class values from 0 to {MAX_CLASS_VALUE} in {layout.path}, but found {wrong[0]}."
-        )
+        _check_classes(classes, layout.path)
     return LabelRules(
         class_values=tuple(sorted(classes)),
         class_names=tuple(classes[value] for value in sorted(classes)),
@@ -234,6 +228,16 @@ def _settled_rules(
         mask_values=layout.mask_values,
         length_ratio=length_ratio,
     )
+
+
+def _check_classes(values: Collection[int], path: Path) -> None:
+    if len(values) < 2:
+        raise InputError(f"Found {len(values)} class in {path}; a segmentation needs two to tell apart.")
+    wrong = [value for value in values if not 0 <= value <= MAX_CLASS_VALUE]
+    if wrong:
+        raise InputError(
+            f"Expected class values from 0 to {MAX_CLASS_VALUE} in {path}, but found {wrong[0]}."
+        )
 
 
 def _guessed_unlabelled(layout: Layout, scribbled: frozenset[int], classes: Mapping[int, str] | None) -> int:

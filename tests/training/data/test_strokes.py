@@ -81,8 +81,8 @@ def test_the_centred_part_has_its_share_of_the_length(
 
 def test_the_centred_part_of_an_angle_by_hand() -> None:
     corner = np.array([[0.0, 0.0], [0.0, 6.0], [4.0, 6.0]])
-    np.testing.assert_allclose(centred_part(corner, 0.0), [[0, 5]])
-    np.testing.assert_allclose(centred_part(corner, 0.5), [[0, 2.5], [0, 6], [1.5, 6]])
+    np.testing.assert_allclose(centred_part(corner, 0.0), [[0.0, 5.0]])
+    np.testing.assert_allclose(centred_part(corner, 0.5), [[0.0, 2.5], [0.0, 6.0], [1.5, 6.0]])
     np.testing.assert_allclose(centred_part(corner, 1.0), corner)
 
 
@@ -118,7 +118,7 @@ def test_polylines_are_read_as_rows_and_columns_from_0(tmp_path: Path) -> None:
     file.write_text(XML)
     (polyline,) = read_polylines(file)
     assert polyline.tag == "pottedplant"
-    np.testing.assert_array_equal(polyline.points, [[3, 2], [3, 8]])
+    np.testing.assert_array_equal(polyline.points, [[3.0, 2.0], [3.0, 8.0]])
 
 
 @pytest.mark.parametrize(
