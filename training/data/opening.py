@@ -28,6 +28,9 @@ from napari_softseg.training.data.label_files import (
 from napari_softseg.training.data.layouts import Entry, Layout
 
 Need = Literal["scribbles", "masks", "any"]
+_WORDS = {"scribbles": "scribbles", "masks": "mask", "any": "scribbles or mask"}
+_Skipped = list[tuple[str, str]]
+"""Names of images that are left out, each with the reason."""
 
 _LAYOUTS: dict[str, Callable[[Path], Layout | None]] = {
     project_folder.LOOKED_FOR: project_folder.project_layout,
@@ -93,42 +96,21 @@ def open_annotated(
     layout = _recognised(path)
     if not layout.entries:
         raise InputError(f"Found no images in {path}; expected {READABLE} files.")
-    entries, skipped = _with_labels(layout, need)
-    tags = {name: value for value, name in (layout.classes or {}).items()}
-    usable: list[tuple[Entry, _Found]] = []
-    with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
-        for entry, found in zip(entries, pool.map(partial(_examined, tags=tags), entries), strict=True):
-            if isinstance(found, _Found):
-                usable.append((entry, found))
-            elif strict:
-                raise InputError(found)
-            else:
-                skipped.append((entry.name, found))
-    if not usable:
-        raise InputError(f"Found no usable image in {path}: {skipped[-1][1]}")
+    entries, without = _with_labels(layout, need)
+    usable, damaged = _read_all(entries, layout, strict)
     rules = _settled_rules(layout, [found for _, found in usable], unlabelled, ignore, classes, length_ratio)
     for entry, found in usable:
         rules.check(entry.scribbles, found.scribble_values, entry.mask, found.mask_values)
-    drawn = [found.scribble_values - {rules.unlabelled} for _, found in usable]
+    empty: _Skipped = []
     if need == "scribbles":
-        skipped += [
-            (entry.name, f"{entry.scribbles} has no stroke: every pixel is {rules.unlabelled}")
-            for (entry, _), values in zip(usable, drawn, strict=True)
-            if not values
-        ]
-        usable = [one for one, values in zip(usable, drawn, strict=True) if values]
-    painted = frozenset[int]().union(*drawn)
-    if need == "scribbles" and len(painted) < 2:
-        raise InputError(
-            f"Found strokes of {len(painted)} class in the {len(usable)} usable images of {path}; paint strokes "
-            f"of at least two classes (unlabelled pixels have value {rules.unlabelled})."
-        )
+        usable, empty = _with_strokes(usable, rules, path)
+    painted = frozenset[int]().union(*(found.scribble_values for _, found in usable)) - {rules.unlabelled}
     return AnnotatedFolder(
         path,
         tuple(entry for entry, _ in usable),
         (rules,) * len(usable),
         _common_channels(usable),
-        sorted([*skipped, *layout.strays]),
+        sorted([*without, *damaged, *empty, *layout.strays]),
         [
             f"Class {value} ({name}) has no stroke in any image: it can only be learned from masks."
             for value, name in zip(rules.class_values, rules.class_names, strict=True)
@@ -147,20 +129,58 @@ def _recognised(path: Path) -> Layout:
     raise InputError(f"{path} is no annotated folder that is known here; looked for {'; '.join(_LAYOUTS)}.")
 
 
-def _with_labels(layout: Layout, need: Need) -> tuple[list[Entry], list[tuple[str, str]]]:
+def _with_labels(layout: Layout, need: Need) -> tuple[list[Entry], _Skipped]:
     """Return the entries that have the labels needed, and the others with the reason."""
-    kept, skipped = [], []
+    kept: list[Entry] = []
+    skipped: _Skipped = []
     for entry in layout.entries:
-        has = {"scribbles": entry.scribbles, "masks": entry.mask, "any": entry.scribbles or entry.mask}[need]
-        if has is None:
-            wanted = "scribbles or mask" if need == "any" else need.removesuffix("s" * (need == "masks"))
-            skipped.append((entry.name, f"{entry.image} has no {wanted}"))
+        has = {"scribbles": entry.scribbles, "masks": entry.mask, "any": entry.scribbles or entry.mask}
+        if has[need] is None:
+            skipped.append((entry.name, f"{entry.image} has no {_WORDS[need]}"))
         else:
             kept.append(entry)
     if not kept:
-        wanted = "scribbles or masks" if need == "any" else need
-        raise InputError(f"Found no {wanted} for any of the {len(skipped)} images in {layout.path}.")
+        raise InputError(f"Found no {_WORDS[need]} for any of the {len(skipped)} images in {layout.path}.")
     return kept, skipped
+
+
+def _read_all(
+    entries: list[Entry], layout: Layout, strict: bool
+) -> tuple[list[tuple[Entry, _Found]], _Skipped]:
+    """Return the entries whose files can be read and what they hold, and the others with the reason."""
+    tags = {name: value for value, name in (layout.classes or {}).items()}
+    usable: list[tuple[Entry, _Found]] = []
+    damaged: _Skipped = []
+    with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
+        for entry, found in zip(entries, pool.map(partial(_examined, tags=tags), entries), strict=True):
+            if isinstance(found, _Found):
+                usable.append((entry, found))
+            elif strict:
+                raise InputError(found)
+            else:
+                damaged.append((entry.name, found))
+    if not usable:
+        raise InputError(f"Found no usable image in {layout.path}: {damaged[0][1]}")
+    return usable, damaged
+
+
+def _with_strokes(
+    usable: list[tuple[Entry, _Found]], rules: LabelRules, path: Path
+) -> tuple[list[tuple[Entry, _Found]], _Skipped]:
+    """Return the entries with a stroke, and the others with the reason; there must be two classes."""
+    nothing = frozenset({rules.unlabelled})
+    kept = [(entry, found) for entry, found in usable if found.scribble_values - nothing]
+    painted = {value for _, found in kept for value in found.scribble_values - nothing}
+    if len(painted) < 2:
+        raise InputError(
+            f"Found strokes of {len(painted)} class in the {len(usable)} usable images of {path}; paint strokes "
+            f"of at least two classes (unlabelled pixels have value {rules.unlabelled})."
+        )
+    return kept, [
+        (entry.name, f"{entry.scribbles} has no stroke: every pixel is {rules.unlabelled}")
+        for entry, found in usable
+        if not found.scribble_values - nothing
+    ]
 
 
 def _examined(entry: Entry, tags: Mapping[str, int]) -> _Found | str:
