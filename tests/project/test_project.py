@@ -336,3 +336,37 @@ def test_a_kill_at_any_moment_leaves_a_project_that_opens(project: Project, dela
     assert strokes[0, 0] in (1, 4)
     opened.write_scribbles("photo", STROKES)
     np.testing.assert_array_equal(opened.read_scribbles("photo"), STROKES)
+
+
+FULL = """
+import resource, sys
+import numpy as np
+from napari_softseg.errors import InputError
+from napari_softseg.project import open_project
+project = open_project(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (20, 20))
+for attempt in (
+    lambda: project.write_scribbles("photo", np.full((6, 8), 1)),
+    lambda: project.change(settings={}),
+    lambda: project.add_image(np.zeros((9, 9, 3), np.uint8), name="new"),
+):
+    try:
+        attempt()
+    except InputError as error:
+        assert "File too large" in str(error), error
+    else:
+        raise AssertionError("written")
+for module in ("torch", "qtpy", "napari", "magicgui"):
+    assert module not in sys.modules, module
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no limit on the size of files")
+def test_a_disk_that_takes_no_more_loses_nothing(project: Project) -> None:
+    """And a process that works on projects needs neither torch nor a window."""
+    before = {path: path.read_bytes() for path in project.path.rglob("*") if path.is_file()}
+    ran = subprocess.run(
+        [sys.executable, "-c", FULL, project.path], capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert {path: path.read_bytes() for path in project.path.rglob("*") if path.is_file()} == before
