@@ -9,7 +9,7 @@ then predicted with it, as in one piece.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 from torch import Tensor, nn
 
@@ -71,10 +71,8 @@ class PoolSums:
         with ExitStack() as hooks:
             for module in self._modules:
                 hooks.callback(module.register_forward_pre_hook(sum_up).remove)
-            try:
+            with suppress(_Seen):
                 self._model(images)
-            except _Seen:
-                pass
 
     def means(self) -> Pools:
         """Return the means over all tiles."""

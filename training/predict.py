@@ -24,7 +24,7 @@ from napari_softseg.blocks.tiling import Tiling, Window
 from napari_softseg.errors import InputError
 from napari_softseg.solver.checks import checked_image, not_finite, refuse_not_finite
 from napari_softseg.solver.device import is_out_of_memory, resolve_device
-from napari_softseg.solver.intensity import IntensityRule, rule_of
+from napari_softseg.solver.intensity import AS_IT_IS, IntensityRule, rule_of
 from napari_softseg.training.pools import Pools, PoolSums, given_pools
 from napari_softseg.training.tiles import BLEND, Floats, iter_blended
 
@@ -36,8 +36,9 @@ _LOG = logging.getLogger(__name__)
 TILE = 1024
 """Side of the square that a tile decides."""
 
-HALO = 240
-"""Pixels around a tile that the network sees as well: docs/large-images.md shows what more or less would do."""
+HALO = 384
+"""Pixels around a tile that the network sees as well. Its dilated convolutions reach 288 pixels, whatever it has
+learned, and what they look at reaches further; docs/large-images.md shows what more or less would do."""
 
 ALIGNMENT = 16
 """Tiles begin where a feature of the network is centred: at multiples of its output stride."""
@@ -84,12 +85,37 @@ def predict_image(
         If the image has other channels than the model, NaN or infinite pixels, or another form.
     """
     image, _ = checked_image(image)
+    return _predicted(model, image, rule_of(image), device, tile, halo, stop)
+
+
+def predict_intensities(
+    model: DeepLabV3Plus,
+    intensities: npt.NDArray[np.float32],
+    *,
+    device: str = "auto",
+    tile: int = TILE,
+    halo: int = HALO,
+    stop: threading.Event | None = None,
+) -> Floats:
+    """Do what :func:`predict_image` does with (H, W, C) intensities in 0..255, taken as they are."""
+    return _predicted(model, intensities, AS_IT_IS, device, tile, halo, stop)
+
+
+def _predicted(
+    model: DeepLabV3Plus,
+    image: npt.NDArray[Any],
+    rule: IntensityRule,
+    device: str,
+    tile: int,
+    halo: int,
+    stop: threading.Event | None,
+) -> Floats:
     check_channels(image.shape, model.config)
     check_tiles(tile, halo)
-    network = TiledNetwork(model, as_plane(image), rule_of(image), resolve_device(device), tile, halo, stop)
     height, width = image.shape[:2]
     if height * width <= (tile + BLEND + 2 * halo) ** 2:
-        network.tile = max(height, width)
+        tile = max(height, width)
+    network = TiledNetwork(model, as_plane(image), rule, resolve_device(device), tile, halo, stop)
     with network.ready():
         return network.probabilities(Window(0, height, 0, width))
 
@@ -207,8 +233,8 @@ class TiledNetwork:
             return np.full(shape, 1 / self.n_classes, dtype=np.float32)
         outer = window.widened(self.halo, self.plane.size)
         with given_pools(self.model, self.pools):
-            logits: Tensor = self.model(self._images(outer))
-        result: Floats = logits[0, :, *window.inside(outer)].softmax(0).cpu().numpy()
+            logits: Tensor = self.model(self._images(outer), window.inside(outer))
+        result: Floats = logits[0].softmax(0).cpu().numpy()
         return result
 
     def _look(self) -> Iterator[tuple[int, int]]:
