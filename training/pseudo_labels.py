@@ -7,6 +7,7 @@ from torch import Tensor
 
 from napari_softseg.options import Neighborhood
 from napari_softseg.solver.dense import dense_edges
+from napari_softseg.solver.discrete import solve_discrete
 from napari_softseg.solver.majorize_minimize import Minimum, iter_majorize_minimize
 from napari_softseg.solver.neighborhood import Edges, grid_edges
 from napari_softseg.solver.problem import Problem
@@ -56,6 +57,14 @@ def batch_problem(
     )
 
 
+def cut_labels(problem: Problem) -> Tensor:
+    """Return hard labels of low discrete energy as one-hot ones, (B, K, H, W) float.
+
+    The relaxation of `problem` does not matter, its neighbourhood does.
+    """
+    return _one_hot(solve_discrete(problem), problem.n_classes).to(problem.dtype)
+
+
 def soft_labels(problem: Problem, sweeps: int) -> Minimum:
     """Return the solver's labels (B, K, H, W), one-hot on the seeds, after at most `sweeps` sweeps."""
     return drain(iter_majorize_minimize(problem, max_sweeps=sweeps))
@@ -63,5 +72,8 @@ def soft_labels(problem: Problem, sweeps: int) -> Minimum:
 
 def most_likely(labels: Tensor) -> Tensor:
     """Return soft labels (B, K, H, W) as one-hot ones of their most likely class, same shape and dtype."""
-    one_hot = F.one_hot(labels.argmax(CLASS_DIM), labels.shape[CLASS_DIM])
-    return one_hot.movedim(-1, CLASS_DIM).to(labels)
+    return _one_hot(labels.argmax(CLASS_DIM), labels.shape[CLASS_DIM]).to(labels)
+
+
+def _one_hot(classes: Tensor, n_classes: int) -> Tensor:
+    return F.one_hot(classes, n_classes).movedim(-1, CLASS_DIM)

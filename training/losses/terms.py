@@ -17,11 +17,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from napari_softseg.options import CrossEntropy
+from napari_softseg.options import CrossEntropy, Relaxation
 from napari_softseg.solver.cross_entropy import CROSS_ENTROPIES
 from napari_softseg.solver.gradient_descent import logit_gradient
 from napari_softseg.solver.problem import Problem
-from napari_softseg.solver.relaxations import CLASS_DIM
+from napari_softseg.solver.relaxations import CLASS_DIM, wide_type
 
 
 def labelled(logits: Tensor, labels: Tensor) -> Tensor:
@@ -72,6 +72,11 @@ def potts(logits: Tensor, problem: Problem) -> Tensor:
     RuntimeError
         On a second derivative, which is not there.
     """
+    if Relaxation.named(problem.relaxation) is Relaxation.LQ:
+        # its gradient between certain neighbours that disagree hangs on 1 - sigma: float32 has none of it
+        # left at logits 10 apart, float64 at 30
+        wide = wide_type(logits)
+        problem, logits = problem.to(logits.device, wide), logits.to(wide)
     result: Tensor = _Potts.apply(logits, problem)
     return result
 

@@ -16,19 +16,20 @@ Cross-entropy on complete masks is the mean over labelled pixels either way.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from napari_softseg.errors import InputError
-from napari_softseg.options import CrossEntropy, SolveOptions
+from napari_softseg.options import CrossEntropy, Neighborhood, SolveOptions
 from napari_softseg.solver.api import check_method
+from napari_softseg.solver.problem import Problem
 from napari_softseg.solver.relaxations import CLASS_DIM, wide_type
 from napari_softseg.training.losses.terms import entropy, labelled, potts, self_labelling
-from napari_softseg.training.options import Loss, Normalisation, TrainOptions
-from napari_softseg.training.pseudo_labels import batch_problem, most_likely, soft_labels
+from napari_softseg.training.options import HardLabels, Loss, Normalisation, TrainOptions
+from napari_softseg.training.pseudo_labels import batch_problem, cut_labels, most_likely, soft_labels
 
 if TYPE_CHECKING:
     from napari_softseg.training.data import Batch
@@ -68,7 +69,9 @@ class TrainingLoss(nn.Module):
 
     def __init__(self, options: TrainOptions, n_classes: int) -> None:
         super().__init__()
-        if options.loss in (Loss.SELF, Loss.HARD, Loss.GD):
+        if options.loss == Loss.HARD and options.hard_labels == HardLabels.CUT:
+            options = replace(options, neighborhood=Neighborhood.GRID8)  # as the trust region's graph cut
+        elif options.loss in (Loss.SELF, Loss.HARD, Loss.GD):
             check_method(SolveOptions(relaxation=options.relaxation, neighborhood=options.neighborhood))
         self.options = options
         self.n_classes = n_classes
@@ -128,16 +131,21 @@ class TrainingLoss(nn.Module):
             return _joined(terms)
         sigma = logits.detach().softmax(CLASS_DIM)
         problem = batch_problem(images, seeds, batch.valid, self.n_classes, options, sigma)
-        minimum = soft_labels(problem, options.sweeps)
-        labels, cross_entropy = minimum.labels, options.cross_entropy
-        if loss == Loss.HARD:
-            labels = most_likely(labels)
+        if loss == Loss.SELF:
+            minimum = soft_labels(problem, options.sweeps)
+            labels, cross_entropy = minimum.labels, options.cross_entropy
+            terms["potts"] = minimum.terms.pairwise * of_free
+        else:
+            labels, cross_entropy = self._hard_labels(problem), options.cross_entropy
             if cross_entropy == CrossEntropy.CCE:
                 cross_entropy = CrossEntropy.CE  # equal on one-hot labels, and exact however small sigma is
         terms["self"] = options.eta * self_labelling(logits, labels, cross_entropy, free) * of_free
-        if loss == Loss.SELF:
-            terms["potts"] = minimum.terms.pairwise * of_free
         return _joined(terms, labels)
+
+    def _hard_labels(self, problem: Problem) -> Tensor:
+        if self.options.hard_labels == HardLabels.CUT:
+            return cut_labels(problem)
+        return most_likely(soft_labels(problem, self.options.sweeps).labels)
 
 
 def _shares(logits: Tensor, count_scale: CountScale, *masks: Tensor) -> Tensor:
