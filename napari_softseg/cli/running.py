@@ -1,4 +1,4 @@
-"""What every solve on the command line shares: Ctrl-C and the progress bar."""
+"""What long commands share: Ctrl-C and the progress bar."""
 
 from __future__ import annotations
 
@@ -61,5 +61,29 @@ def progress_bar(wanted: bool | None, unit: str) -> Iterator[Callable[[SolveProg
             if progress.energy is not None:
                 bar.set_postfix_str(f"energy {progress.energy:.6g}", refresh=False)
             bar.update(progress.step - bar.n)
+
+        yield show
+
+
+@contextmanager
+def counting_bar(wanted: bool | None, unit: str) -> Iterator[Callable[[int, int], None]]:
+    """Yield a function that shows how many of how many are done, and the time left, on stderr.
+
+    Parameters
+    ----------
+    wanted
+        None shows it where stderr is a terminal.
+    unit
+        What is counted.
+    """
+    from tqdm import tqdm
+
+    shown = sys.stderr.isatty() if wanted is None else wanted
+    with tqdm(file=sys.stderr, disable=not shown, leave=False, unit=unit) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+            bar.refresh()
 
         yield show
