@@ -112,7 +112,7 @@ def open_annotated(
         _common_channels(usable),
         sorted([*without, *damaged, *empty, *layout.strays]),
         [
-            f"Class {value} ({name}) has no stroke in any image: it can only be learned from masks."
+            f"Class {value} ({name}) has no stroke in any image: strokes will not teach it."
             for value, name in zip(rules.class_values, rules.class_names, strict=True)
             if painted and value not in painted
         ],

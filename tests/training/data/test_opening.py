@@ -85,7 +85,7 @@ def test_names_come_from_the_class_list_here_or_above(tmp_path: Path, listed_in:
     folder = open_annotated(path)  # 255 can be no class, so that the values count from 0
     assert folder.class_values == (0, 1, 2)
     assert folder.class_names == ("sky", "road", "tree")
-    assert folder.warnings == ["Class 0 (sky) has no stroke in any image: it can only be learned from masks."]
+    assert folder.warnings == ["Class 0 (sky) has no stroke in any image: strokes will not teach it."]
 
 
 def test_names_count_from_1_where_0_is_unlabelled(tmp_path: Path) -> None:
