@@ -40,7 +40,7 @@ from napari_softseg.training.network import (
     state_tensors,
 )
 from napari_softseg.training.options import Loss, Precision, TrainOptions, as_json
-from napari_softseg.training.processes import Processes
+from napari_softseg.training.processes import MEMORY_FORMAT, Processes
 from napari_softseg.training.run_folder import Event, RunFolder, State
 from napari_softseg.training.schedule import Schedule
 from napari_softseg.training.scoring import Scorer, take_pictures
@@ -345,7 +345,7 @@ class _Trainer:
     def _backward(self, batch: Batch, stage: int) -> dict[str, float]:
         device = self.processes.device
         with torch.autocast(device.type, self.precision, enabled=self.precision != torch.float32):
-            logits = self.wrapped(batch.images)
+            logits = self.wrapped(batch.images.contiguous(memory_format=MEMORY_FORMAT))
         loss = self.loss(logits, batch, stage=stage, count_scale=self.processes.mean)
         self.scaler.scale(loss.total / self.options.accumulate).backward()
         names = sorted(loss.terms)
@@ -474,10 +474,16 @@ def _why_diverged(values: Mapping[str, float], epoch: int, step: int, options: T
 
 def _autocast_type(name: str, device: torch.device) -> torch.dtype:
     if name == Precision.AUTO:
-        half = device.type == "cuda" and torch.cuda.is_bf16_supported()
-        return torch.bfloat16 if half else torch.float32
+        return torch.bfloat16 if _has_bf16(device) else torch.float32
     if name == Precision.FP16 and device.type != "cuda":
         raise InputError(f"Precision fp16 needs a CUDA device, but this is {device}; choose fp32 or bf16.")
     return {Precision.FP32: torch.float32, Precision.FP16: torch.float16, Precision.BF16: torch.bfloat16}[
         Precision(name)
     ]
+
+
+def _has_bf16(device: torch.device) -> bool:
+    """Return whether the device computes in bfloat16 itself: without that it is slower, not faster."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()

@@ -65,7 +65,7 @@ class Crops(Choice):
 class Precision(Choice):
     """Number format of the network's arithmetic; labels and losses stay float32."""
 
-    AUTO = "auto", "bf16 on GPUs that have it, else fp32"
+    AUTO = "auto", "bf16 on GPUs and CPUs that have it, else fp32"
     FP32 = "fp32", "single precision"
     FP16 = "fp16", "half precision with loss scaling (CUDA)"
     BF16 = "bf16", "brain floating point"

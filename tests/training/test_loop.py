@@ -1,0 +1,249 @@
+"""Whole runs on tiny folders: what they leave behind, how they stop, and that they go on as if nothing was."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from napari_softseg.errors import InputError
+from napari_softseg.models import load_model
+from napari_softseg.training.loop import TrainResult, iter_train
+from napari_softseg.training.run_folder import RunFolder, read_config, read_log
+from tests.training.folders import TINY, tiny, write_folder
+
+COMMAND = [sys.executable, "-m", "napari_softseg", "train"]
+
+
+def flags(**options: Any) -> list[str]:
+    given = {**TINY, **options}
+    return [part for name, value in given.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+
+
+def finish(events: Any) -> tuple[list[dict[str, Any]], TrainResult]:
+    seen = []
+    while True:
+        try:
+            seen.append(next(events))
+        except StopIteration as end:
+            return seen, end.value
+
+
+def tensors(run: Path, name: str = "last") -> dict[str, torch.Tensor]:
+    return load_model(run / f"{name}.safetensors").model.state_dict()
+
+
+def assert_same_models(a: Path, b: Path) -> None:
+    for name in ("best", "last"):
+        ours, theirs = tensors(a, name), tensors(b, name)
+        assert ours.keys() == theirs.keys()
+        for key, tensor in ours.items():
+            assert torch.equal(tensor, theirs[key]), key
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_folder(tmp_path_factory.mktemp("data") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def straight(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nothing interrupted."""
+    run = tmp_path_factory.mktemp("runs") / "straight"
+    finish(iter_train([folder], run, tiny(), val=folder))
+    return run
+
+
+def test_a_run_leaves_models_log_and_pictures(straight: Path, folder: Path) -> None:
+    log = read_log(straight)
+    assert [event["event"] for event in log] == [
+        "start",
+        *[kind for _ in range(4) for kind in ("step", "step", "epoch")],
+        "end",
+    ]
+    epochs = [event for event in log if event["event"] == "epoch"]
+    assert set(epochs[0]["terms"]) == {"pce"}
+    assert {"pce", "self"} <= set(epochs[-1]["terms"])
+    for event in epochs:
+        steps = [e["loss"] for e in log if e["event"] == "step" and e["epoch"] == event["epoch"]]
+        assert event["loss"] == pytest.approx(sum(steps) / len(steps))
+        assert event["val"]["source"] == "masks"
+    best = max(epochs, key=lambda event: event["val"]["miou"])
+    assert log[-1]["best"] == {"epoch": best["epoch"], "miou": best["val"]["miou"]}
+    assert load_model(straight).details["epoch"] == best["epoch"]
+    assert load_model(straight).config.class_names == ("dark", "bright")
+    assert read_config(straight)["images"] == ["0", "1", "2", "3"]
+    assert (straight / "samples" / "0_epoch004_pseudo.png").exists()
+    assert list((straight / "tensorboard").iterdir())
+
+
+def test_two_textures_are_learned(folder: Path, tmp_path: Path) -> None:
+    options = tiny(epochs=12, samples=16, batch=4, lr=0.01, scale_low=1, scale_high=1, batch_norm="train")
+    _, result = finish(iter_train([folder], tmp_path / "run", options, val=folder))
+    assert result.best is not None
+    assert result.best["miou"] > 0.8
+
+
+@pytest.mark.parametrize("loss", ["self", "hard", "gd", "pce", "full"])
+def test_every_loss_is_scored_on_what_there_is(loss: str, folder: Path, tmp_path: Path) -> None:
+    options = tiny(loss=loss, epochs=2, accumulate=2)
+    events, result = finish(iter_train([folder], tmp_path / "run", options))
+    assert result.status == "finished"
+    val = [event["val"] for event in events if event["event"] == "epoch"]
+    if loss == "full":
+        assert val == [None, None]
+    else:
+        assert [one["source"] for one in val] == ["held-out strokes"] * 2
+
+
+def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(folder: Path, straight: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    for after in (1, 3, 5):  # at a step, at the end of an epoch, while it goes on
+        stop = threading.Event()
+
+        def events(stop: threading.Event = stop, after: int = after) -> Iterator[dict[str, Any]]:
+            steps = iter_train([folder], run, tiny(), val=folder, resume=True, stop=stop)
+            for number in range(1000):
+                try:
+                    yield next(steps)
+                except StopIteration as end:
+                    assert end.value.status == "stopped"
+                    return
+                if number == after:
+                    stop.set()
+
+        assert list(events())[-1]["status"] == "stopped"
+    finish(iter_train([folder], run, tiny(), val=folder, resume=True))
+    assert_same_models(run, straight)
+    ours, theirs = (
+        [{**e, "seconds": 0, "eta_s": 0, "run": ""} for e in read_log(r) if e["event"] != "start"]
+        for r in (run, straight)
+    )
+    assert ours == theirs
+
+
+def test_a_killed_run_goes_on_as_if_it_had_not_been_killed(
+    folder: Path, straight: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    command = [
+        *COMMAND,
+        str(folder),
+        "--val",
+        str(folder),
+        "-o",
+        str(run),
+        "--resume",
+        "--events",
+        "jsonl",
+        *flags(),
+    ]
+    rng = random.Random(0)
+    for _ in range(3):
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            for _ in range(rng.randint(2, 4)):
+                process.stdout.readline()
+            time.sleep(rng.uniform(0, 0.3))
+            process.kill()
+    subprocess.run(command, check=True, capture_output=True)
+    assert_same_models(run, straight)
+
+
+def test_two_processes_train_as_one(folder: Path, tmp_path: Path) -> None:
+    same = {"precision": "fp32", "dropout": 0.0, "batch_norm": "frozen", "batch": 4, "samples": 8, "held_out": 0}
+    finish(iter_train([folder], tmp_path / "one", tiny(**same)))
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    options = flags(**{**same, "batch": 2})
+    subprocess.run(
+        [*torchrun, *COMMAND[1:], str(folder), "-o", str(tmp_path / "two"), *options],
+        check=True,
+        capture_output=True,
+    )
+    one, two = (
+        [e["loss"] for e in read_log(tmp_path / run) if e["event"] == "step"] for run in ("one", "two")
+    )
+    assert len(one) == 8
+    assert two == pytest.approx(one, rel=1e-4)
+
+
+def test_a_diverged_run_says_so_and_keeps_its_models(folder: Path, tmp_path: Path) -> None:
+    options = tiny(lr=10, momentum=0.99, epochs=30, loss="pce", batch_norm="frozen")
+    _, result = finish(iter_train([folder], tmp_path / "run", options, val=folder))
+    assert result.status == "diverged"
+    assert "smaller --lr than 10" in result.message
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in tensors(tmp_path / "run", "best").values())
+
+
+def test_training_goes_on_from_a_model_by_the_names_of_its_classes(
+    straight: Path, folder: Path, tmp_path: Path
+) -> None:
+    other = write_folder(tmp_path / "other")
+    (other / "classes.txt").write_text("bright\ndark\n")
+    options = tiny(weights=str(straight), lr=0, epochs=1)
+    finish(iter_train([other], tmp_path / "run", options, val=other))
+    ours, theirs = tensors(tmp_path / "run"), tensors(straight, "best")
+    last = [name for name in theirs if len(theirs[name]) == 2 and name.endswith(("weight", "bias"))]
+    assert last
+    for name in theirs:
+        if not name.endswith(("running_mean", "running_var", "num_batches_tracked")):
+            assert torch.equal(ours[name], theirs[name].flip(0) if name in last else theirs[name]), name
+
+
+class TestBadInput:
+    def test_a_folder_with_something_in_it(self, folder: Path, straight: Path) -> None:
+        with pytest.raises(InputError, match="is not empty; go on with it by --resume"):
+            next(iter_train([folder], straight, tiny()))
+
+    def test_other_options(self, folder: Path, straight: Path) -> None:
+        with pytest.raises(InputError, match=r"The run has lr 0\.001, but now it is 0\.5"):
+            next(iter_train([folder], straight, tiny(lr=0.5), resume=True))
+
+    def test_other_images(self, straight: Path, tmp_path: Path) -> None:
+        other = write_folder(tmp_path / "other", n_images=3)
+        with pytest.raises(InputError, match=r"The images of the run have changed \(3\)"):
+            next(iter_train([other], straight, tiny(), resume=True))
+
+    def test_a_run_that_is_being_trained(self, folder: Path, tmp_path: Path) -> None:
+        with RunFolder(tmp_path), pytest.raises(InputError, match="being trained in by another process"):
+            next(iter_train([folder], tmp_path, tiny(), resume=True))
+
+    def test_a_damaged_state(self, folder: Path, tmp_path: Path) -> None:
+        events = iter_train([folder], tmp_path / "run", tiny())
+        while next(events)["event"] != "epoch":
+            pass
+        events.close()
+        state = tmp_path / "run" / "state.safetensors"
+        state.write_bytes(state.read_bytes()[:1000])
+        with pytest.raises(InputError, match=r"state\.safetensors is damaged"):
+            next(iter_train([folder], tmp_path / "run", tiny(), resume=True))
+
+    def test_a_newer_run(self, straight: Path, tmp_path: Path) -> None:
+        config = json.loads((straight / "config.json").read_text())
+        (tmp_path / "config.json").write_text(json.dumps({**config, "format": 99, "version": "9.9"}))
+        with pytest.raises(InputError, match=r"made by napari-softseg 9\.9, which is newer"):
+            read_config(tmp_path)
+
+    def test_a_torn_log(self, tmp_path: Path) -> None:
+        (tmp_path / "log.jsonl").write_text('{"event": "start"}\n{"event": "st')
+        assert read_log(tmp_path) == [{"event": "start"}]
+
+    def test_channels_of_the_masks_folder(self, folder: Path, tmp_path: Path) -> None:
+        grey = write_folder(tmp_path / "grey", channels=1)
+        with pytest.raises(InputError, match="1 channels, but the folder to train on of 3"):
+            next(iter_train([folder], tmp_path / "run", tiny(), val=grey))
+        assert not (tmp_path / "run").exists()
+
+    def test_precision_without_a_gpu(self, folder: Path, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match="fp16 needs a CUDA device"):
+            next(iter_train([folder], tmp_path / "run", tiny(precision="fp16")))
+        assert not (tmp_path / "run").exists()
