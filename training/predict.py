@@ -22,7 +22,7 @@ from torch import Tensor
 from napari_softseg.blocks.source import Plane, as_plane
 from napari_softseg.blocks.tiling import Tiling, Window
 from napari_softseg.errors import InputError
-from napari_softseg.solver.checks import checked_image, not_finite, refuse_not_finite
+from napari_softseg.solver.checks import checked_image
 from napari_softseg.solver.device import is_out_of_memory, resolve_device
 from napari_softseg.solver.intensity import AS_IT_IS, IntensityRule, rule_of
 from napari_softseg.training.pools import Pools, PoolSums, given_pools
@@ -179,8 +179,7 @@ class TiledNetwork:
         modes = {module: module.training for module in self.model.modules()}
         self.model.to(self.device).eval()
         try:
-            with torch.inference_mode():
-                yield
+            yield
         finally:
             for module, training in modes.items():
                 module.training = training
@@ -232,9 +231,9 @@ class TiledNetwork:
             shape = self.n_classes, window.height, window.width
             return np.full(shape, 1 / self.n_classes, dtype=np.float32)
         outer = window.widened(self.halo, self.plane.size)
-        with given_pools(self.model, self.pools):
+        with torch.inference_mode(), given_pools(self.model, self.pools):
             logits: Tensor = self.model(self._images(outer), window.inside(outer))
-        result: Floats = logits[0].softmax(0).cpu().numpy()
+            result: Floats = logits[0].softmax(0).cpu().numpy()
         return result
 
     def _look(self) -> Iterator[tuple[int, int]]:
@@ -247,16 +246,13 @@ class TiledNetwork:
                 return
             inner = tiling.window(*place)
             outer = inner.widened(self.halo, self.plane.size)
-            sums.add(self._images(outer), outer, inner)
+            with torch.inference_mode():
+                sums.add(self._images(outer), outer, inner)
         self.pools = sums.means()
 
     def _images(self, window: Window) -> Tensor:
         """Return (1, C, h, w) float32 intensities of a window, on the device."""
         pixels = self.plane.read(*window.slices)
-        not_numbers = not_finite(pixels)
-        if not_numbers is not None:
-            row, column = np.argwhere(not_numbers)[0]
-            refuse_not_finite(int(not_numbers.sum()), window.top + int(row), window.left + int(column))
         intensity = torch.from_numpy(self.rule.apply(pixels)).to(self.device)
         return intensity.permute(2, 0, 1).unsqueeze(0).contiguous()
 

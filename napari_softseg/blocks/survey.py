@@ -145,7 +145,7 @@ def iter_survey(
         rule=rule or intensities.rule(inputs.image.dtype),
         counts=counts,
         hashes={
-            "image": _image_hash(inputs.image),
+            "image": image_hash(inputs.image),
             "scribbles": strokes_hash.hexdigest(),
             "mask": "" if inputs.mask is None else mask_hash.hexdigest(),
         },
@@ -213,7 +213,8 @@ def _bands(inputs: Inputs) -> Iterator[Window]:
         yield Window(top, min(top + rows, height), 0, width)
 
 
-def _image_hash(image: Plane) -> str:
+def image_hash(image: Plane) -> str:
+    """Return what tells an image from another: a hash of its shape, its dtype and some of its pixels."""
     found = hashlib.md5(f"{image.shape} {image.dtype.str}".encode(), usedforsecurity=False)
     for row in range(_PROBES):
         for column in range(_PROBES):

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from napari_softseg.solver.solution import SolveProgress
 
-_STAGES = {"survey": "looking", "unary": "first guess", "solve": "solving", "pyramid": "coarser copies"}
+_STAGES = {
+    "survey": "looking",
+    "unary": "first guess",
+    "solve": "solving",
+    "context": "looking at the whole",
+    "predict": "predicting",
+    "pyramid": "coarser copies",
+}
 
 
 @contextmanager
