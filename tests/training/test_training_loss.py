@@ -37,7 +37,8 @@ def loss_of(
     batch: Batch, logits: Tensor, n_classes: int = 3, *, scale: CountScale | None = None, **options: Any
 ) -> LossTerms:
     chosen = train_options(**{"reach": 5.0, "bandwidth": 30.0, **options})
-    return TrainingLoss(chosen, n_classes)(logits, batch, stage=2, count_scale=scale)
+    result: LossTerms = TrainingLoss(chosen, n_classes)(logits, batch, stage=2, count_scale=scale)
+    return result
 
 
 def gradient(loss: LossTerms, logits: Tensor) -> Tensor:
@@ -47,12 +48,9 @@ def gradient(loss: LossTerms, logits: Tensor) -> Tensor:
 
 def part(batch: Batch, b: int) -> Batch:
     """Image `b` as a batch of its own."""
-    return Batch(
-        **{
-            name: None if value is None else value[b : b + 1]
-            for name, value in ((spec.name, getattr(batch, spec.name)) for spec in dataclasses.fields(batch))
-        }
-    )
+    own = slice(b, b + 1)
+    truth = None if batch.truth is None else batch.truth[own]
+    return Batch(batch.images[own], batch.seeds[own], batch.valid[own], truth, batch.names[own])
 
 
 @pytest.mark.parametrize("normalisation", ["seeds", "means"])
@@ -175,7 +173,7 @@ def test_cut_labels_count_8_neighbours(lambda_: float, centre: int) -> None:
     logits = torch.zeros(1, 2, 3, 3, dtype=torch.float64)
     logits[:, 0] = 10.0
     logits.requires_grad_()
-    options = {"loss": "hard", "hard_labels": "cut", "eta": 1.0, "lambda_": lambda_}
+    options: dict[str, Any] = {"loss": "hard", "hard_labels": "cut", "eta": 1.0, "lambda_": lambda_}
     labels = loss_of(batch, logits, 2, **options).pseudo_labels
     assert labels is not None
     assert labels.unique().tolist() == [0, 1]
@@ -222,7 +220,9 @@ def test_a_batch_is_the_sum_of_its_images(options: dict[str, Any]) -> None:
     options = {**options, "normalisation": "seeds", "sweeps": 2}
 
     def count(x: Batch) -> float:
-        return float(((x.truth if options["loss"] == "full" else x.seeds) >= 0).sum())  # type: ignore[operator]
+        labels = x.truth if options["loss"] == "full" else x.seeds
+        assert labels is not None
+        return float((labels >= 0).sum())
 
     whole = loss_of(batch, logits, **options)
     parts = [loss_of(part(batch, b), logits[b : b + 1], **options) for b in range(2)]

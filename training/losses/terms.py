@@ -90,7 +90,7 @@ class _Potts(torch.autograd.Function):
         return (problem.lambda_ * pairwise.energy.sum()).to(logits)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor, None]:
         (gradient,) = ctx.saved_tensors
         return outer[0] * gradient, None
