@@ -75,6 +75,9 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         put = object.__setattr__
+        for name in ("class_values", "class_names", "mean", "std"):
+            if not isinstance(getattr(self, name), tuple | list):
+                raise InputError(f"Expected {name} to be a list, but got {getattr(self, name)!r}.")
         put(self, "class_values", _class_values(self.class_values))
         put(self, "class_names", _class_names(self.class_names, len(self.class_values)))
         put(self, "backbone", Backbone.named(self.backbone))
@@ -138,7 +141,7 @@ def _class_values(values: Sequence[int]) -> tuple[int, ...]:
 
 
 def _class_names(names: Sequence[str], n: int) -> tuple[str, ...]:
-    if isinstance(names, str) or len(names) != n or not all(isinstance(name, str) for name in names):
+    if len(names) != n or not all(isinstance(name, str) for name in names):
         raise InputError(f"Expected class_names to be {n} names, one per class value, but got {names!r}.")
     return tuple(names)
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
+from urllib.error import HTTPError
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load
 from torch import Tensor, nn
 
 from napari_softseg.errors import InputError
@@ -21,6 +22,8 @@ from napari_softseg.models.files import LoadedModel, is_model, load_model
 from napari_softseg.models.torchvision_import import torchvision
 
 SHOWN_NAMES = 3
+DAMAGED = (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError)
+"""What torch raises for files that are cut off, no weights, or cannot be downloaded."""
 
 
 def build_model(
@@ -68,16 +71,17 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise InputError(f"Expected weights to be none, imagenet or a file, but there is no file {path}.")
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        tensors: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        why = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise InputError(
-            f"Cannot read {path}: damaged, truncated, or more than named tensors ({why}); "
-            "give a .safetensors file or a .pth state dict."
-        ) from None
+    with path.open("rb") as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what torch thinks of other pickles, before it refuses them
+        try:
+            if path.suffix == ".safetensors":
+                return load(file.read())
+            tensors: Any = torch.load(file, map_location="cpu", weights_only=True)
+        except (SafetensorError, *DAMAGED) as error:
+            raise InputError(
+                f"Cannot use {path}: damaged, truncated, or more than named tensors ({_reason(error)}); "
+                "give a .safetensors file or a .pth state dict."
+            ) from None
     if not isinstance(tensors, Mapping) or not all(isinstance(t, Tensor) for t in tensors.values()):
         raise InputError(f"Cannot use {path}: expected a state dict, tensors by name, and nothing else.")
     return dict(tensors)
@@ -91,15 +95,19 @@ def _download(backbone: str, progress: bool) -> dict[str, Tensor]:
         tensors: dict[str, Tensor] = wanted.get_state_dict(
             progress=progress, check_hash=True, weights_only=True, map_location="cpu"
         )
-    except (URLError, TimeoutError, ConnectionError) as error:
-        why = getattr(error, "reason", error)
-        raise InputError(f"Cannot download the ImageNet weights of {backbone} ({why}): {way_out}.") from None
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        why = str(error).strip().partition("\n")[0]
+    except DAMAGED as error:
+        if isinstance(error, HTTPError):
+            error.close()
+        if cached.exists():
+            way_out = f"remove {cached} to have it downloaded again, or {way_out}"
         raise InputError(
-            f"The ImageNet weights of {backbone} are damaged ({why}): remove {cached} and try again, or {way_out}."
+            f"Cannot get the ImageNet weights of {backbone} ({_reason(error)}): {way_out}."
         ) from None
     return tensors
+
+
+def _reason(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def _fill(network: nn.Module, given: Mapping[str, Tensor], source: str) -> None:

@@ -50,7 +50,8 @@ def test_statistics_for_other_numbers_of_channels() -> None:
             {"class_names": ("sky", "road")},
             r"class_names to be 3 names, one per class value, but got \('sky'",
         ),
-        ({"class_names": "sky"}, "class_names to be 3 names"),
+        ({"class_names": "sky"}, "class_names to be a list, but got 'sky'"),
+        ({"mean": 3.0}, "mean to be a list, but got 3.0"),
     ],
 )
 def test_what_is_wrong_is_named(wrong: dict[str, Any], says: str) -> None:
