@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from napari_softseg.errors import InputError
-from napari_softseg.models import save_model
+from napari_softseg.models import DeepLabV3Plus, save_model
 from napari_softseg.solver.device import is_out_of_memory
 from napari_softseg.training.crops import CropSet, to_device
 from napari_softseg.training.data import (
@@ -107,6 +107,7 @@ def iter_train(
     """
     stop = stop or threading.Event()
     processes = Processes(options.device)
+    precision = _autocast_type(options.precision, processes.device)
     annotated = join_folders([_open(folder, options, strict) for folder in folders])
     masks = None if val is None else _open_masks(val, options, annotated, strict)
     config = {
@@ -136,7 +137,7 @@ def iter_train(
         processes.wait()
         if not processes.first and resume:
             state = folder.load_state()
-        trainer = _Trainer(folder, annotated, masks, options, processes, network)
+        trainer = _Trainer(folder, annotated, masks, options, processes, network, precision)
         tensorboard = stack.enter_context(TensorBoardLog(folder.path))
         events = trainer.run(state, stop)
         began = time.perf_counter()
@@ -225,7 +226,8 @@ class _Trainer:
         masks: AnnotatedFolder | None,
         options: TrainOptions,
         processes: Processes,
-        network: Any,
+        network: DeepLabV3Plus,
+        precision: torch.dtype,
     ) -> None:
         self.folder = folder
         self.annotated = annotated
@@ -239,7 +241,7 @@ class _Trainer:
         scored_on_strokes = masks is None and options.loss != Loss.FULL
         self.crops = CropSet(annotated, options, options.held_out if scored_on_strokes else 0.0)
         self.scorer = Scorer(options, annotated.class_names, masks, self.crops, len(annotated))
-        self.precision = _autocast_type(options.precision, processes.device)
+        self.precision = precision
         self.scaler = torch.amp.GradScaler(processes.device.type, enabled=self.precision == torch.float16)
         self.best: dict[str, Any] | None = None
         self.sums: dict[str, float] = defaultdict(float)
@@ -477,13 +479,16 @@ def _autocast_type(name: str, device: torch.device) -> torch.dtype:
         return torch.bfloat16 if _has_bf16(device) else torch.float32
     if name == Precision.FP16 and device.type != "cuda":
         raise InputError(f"Precision fp16 needs a CUDA device, but this is {device}; choose fp32 or bf16.")
-    return {Precision.FP32: torch.float32, Precision.FP16: torch.float16, Precision.BF16: torch.bfloat16}[
-        Precision(name)
-    ]
+    types: dict[str, torch.dtype] = {
+        Precision.FP32: torch.float32,
+        Precision.FP16: torch.float16,
+        Precision.BF16: torch.bfloat16,
+    }
+    return types[name]
 
 
 def _has_bf16(device: torch.device) -> bool:
     """Return whether the device computes in bfloat16 itself: without that it is slower, not faster."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+    return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())

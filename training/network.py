@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from napari_softseg.errors import InputError
-from napari_softseg.models import DeepLabV3Plus, ModelConfig, build_model, load_model
+from napari_softseg.models import DeepLabV3Plus, ModelConfig, build_model
 from napari_softseg.training.data import AnnotatedFolder
 from napari_softseg.training.options import BatchNorm, TrainOptions
 from napari_softseg.training.schedule import HEAD_FACTOR
@@ -21,9 +19,6 @@ _NETWORK, _MOMENTUM = "network.", "momentum."
 
 def make_network(folder: AnnotatedFolder, options: TrainOptions) -> DeepLabV3Plus:
     """Return the network a run starts from.
-
-    ``options.weights`` may be a model of ours (a file or the folder of a run): then its network is
-    trained on, and of its classes those stay that the folder has too, by name.
 
     Raises
     ------
@@ -38,40 +33,7 @@ def make_network(folder: AnnotatedFolder, options: TrainOptions) -> DeepLabV3Plu
         output_stride=options.output_stride,
         dropout=options.dropout,
     )
-    path = Path(options.weights)
-    if not path.is_dir() and not _is_model(path):
-        return build_model(config, options.weights, progress=True)
-    network = build_model(config, "none")
-    _take_over(network, path)
-    return network
-
-
-def _is_model(path: Path) -> bool:
-    return path.suffix == ".safetensors" and path.with_suffix(".json").exists()
-
-
-def _take_over(network: DeepLabV3Plus, path: Path) -> None:
-    """Copy the network of a model; the last layer by the names of the classes."""
-    given = load_model(path)
-    ours, theirs = network.config, given.config
-    for what in ("backbone", "output_stride", "in_channels"):
-        if getattr(ours, what) != getattr(theirs, what):
-            raise InputError(
-                f"The model {path} has {what} {getattr(theirs, what)}, but this run {getattr(ours, what)}; "
-                "change the option, or start from other weights."
-            )
-    tensors = given.model.state_dict()
-    own = network.state_dict()
-    for name, tensor in tensors.items():
-        if tensor.shape == own[name].shape and theirs.class_names == ours.class_names:
-            continue
-        if tensor.shape[1:] == own[name].shape[1:] and len(tensor) == len(theirs.class_names):
-            mixed = own[name].clone()
-            for k, class_name in enumerate(ours.class_names):
-                if class_name in theirs.class_names:
-                    mixed[k] = tensor[theirs.class_names.index(class_name)]
-            tensors[name] = mixed
-    network.load_state_dict(tensors)
+    return build_model(config, options.weights, progress=True)
 
 
 def make_optimiser(network: DeepLabV3Plus, options: TrainOptions) -> torch.optim.SGD:

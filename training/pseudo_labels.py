@@ -66,8 +66,12 @@ def cut_labels(problem: Problem) -> Tensor:
 
 
 def soft_labels(problem: Problem, sweeps: int) -> Minimum:
-    """Return the solver's labels (B, K, H, W), one-hot on the seeds, after at most `sweeps` sweeps."""
-    return drain(iter_majorize_minimize(problem, max_sweeps=sweeps))
+    """Return the solver's labels (B, K, H, W), one-hot on the seeds, after `sweeps` sweeps.
+
+    Never fewer: a tolerance would make the labels of an image depend on the others of its batch, and
+    training on one process differ from that on several.
+    """
+    return drain(iter_majorize_minimize(problem, max_sweeps=sweeps, tolerance=0.0))
 
 
 def most_likely(labels: Tensor) -> Tensor:

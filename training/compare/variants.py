@@ -70,6 +70,10 @@ def _soft(name: str, title: str, paper: float | None = None, **options: Any) -> 
     return Variant(name, f"soft self-labelling, {title}", {**defaults, **options}, paper)
 
 
+def _length(ratio: float) -> str:
+    return f"{ratio:.0%} of every stroke" if ratio else "a point of every stroke"
+
+
 VARIANTS = [
     Variant("full", "full supervision: complete masks", {"loss": Loss.FULL}, 72.1),
     Variant("pce", "strokes alone: partial cross-entropy", {"loss": Loss.PCE}),
@@ -113,13 +117,13 @@ VARIANTS = [
         for relaxation in (Relaxation.BL, Relaxation.Q)
     ),
     *(
-        _soft(f"soft-cd-length{length:g}", f"CD + CCE, {length:.0%} of the strokes", length_ratio=length)
+        _soft(f"soft-cd-length{length:g}", f"CD + CCE, {_length(length)}", length_ratio=length)
         for length in LENGTHS
     ),
     *(
         Variant(
             f"pce-length{length:g}",
-            f"strokes alone, {length:.0%} of them",
+            f"strokes alone, {_length(length)}",
             {"loss": Loss.PCE, "length_ratio": length},
         )
         for length in LENGTHS
