@@ -32,7 +32,7 @@ keeps finished runs and goes on with interrupted ones. OUT gets results.md with 
 and a plot, results.json and results.csv.
 
 variants:
-""" + "\n".join(f"  {variant.name:<20} {variant.title.replace('%', '%%')}" for variant in VARIANTS)
+""" + "\n".join(f"  {variant.name:<20} {variant.title}" for variant in VARIANTS)
 
 
 def add_command(commands: Any) -> None:
