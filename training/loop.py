@@ -120,6 +120,7 @@ def iter_train(
             for value, name in zip(annotated.class_values, annotated.class_names, strict=True)
         ],
     }
+    loss = TrainingLoss(options, len(annotated.class_values))
     torch.manual_seed(options.seed)
     network = make_network(annotated, options)
     with ExitStack() as stack:
@@ -137,7 +138,7 @@ def iter_train(
         processes.wait()
         if not processes.first and resume:
             state = folder.load_state()
-        trainer = _Trainer(folder, annotated, masks, options, processes, network, precision)
+        trainer = _Trainer(folder, annotated, masks, options, processes, network, loss, precision)
         tensorboard = stack.enter_context(TensorBoardLog(folder.path))
         events = trainer.run(state, stop)
         began = time.perf_counter()
@@ -227,6 +228,7 @@ class _Trainer:
         options: TrainOptions,
         processes: Processes,
         network: DeepLabV3Plus,
+        loss: TrainingLoss,
         precision: torch.dtype,
     ) -> None:
         self.folder = folder
@@ -237,7 +239,7 @@ class _Trainer:
         self.wrapped = processes.wrap(network)
         self.optimiser = make_optimiser(network, options)
         self.schedule = Schedule(options, len(annotated), processes.count)
-        self.loss = TrainingLoss(options, len(annotated.class_values))
+        self.loss = loss
         scored_on_strokes = masks is None and options.loss != Loss.FULL
         self.crops = CropSet(annotated, options, options.held_out if scored_on_strokes else 0.0)
         self.scorer = Scorer(options, annotated.class_names, masks, self.crops, len(annotated))
