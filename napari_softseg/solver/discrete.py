@@ -28,14 +28,19 @@ from torch import Tensor
 from napari_softseg.errors import InputError
 from napari_softseg.options import CrossEntropy
 from napari_softseg.solver.cross_entropy import CROSS_ENTROPIES
+from napari_softseg.solver.kernels.compiled import call_or_rebuild
 from napari_softseg.solver.neighborhood import Edges, edge_ends
 from napari_softseg.solver.problem import Problem
 from napari_softseg.solver.solution import SolveProgress, drain
 
 _LOG = logging.getLogger(__name__)
 
-_HOPS = (2, 2, 4)
-"""How far from a class its moves reach, in edges: among pixels, regions, regions of regions. Then everywhere."""
+_EVERYWHERE = 20_000
+"""Moves reach over graphs of so many nodes, or of this share of the pixels, if that is more; ..."""
+_EVERYWHERE_SHARE = 1 / 13
+
+_SHARE, _HOPS, _LEAST_HOPS = 1 / 6, 3, 2
+"""... in graphs of this share of the pixels so many edges far from a class, in larger ones so few."""
 
 _TINY = 1e-6
 """Edges that weigh less are left out."""
@@ -166,12 +171,13 @@ def _descend(
     """Join pixels to regions step by step, and return labels after moves on every graph, coarsest first."""
     levels, regions = [pixels], []
     while stop is None or not stop.is_set():
-        region, n_regions = kernels.regions.join(*levels[-1], not anew)
+        region, n_regions = kernels.regions.join(*levels[-1], forbidden, not anew)
         if n_regions == len(region):
             break
         regions.append(region)
-        levels.append(kernels.regions.contract(*levels[-1], region, n_regions))
-    labels: npt.NDArray[np.int32] = levels[-1][3].argmin(1).astype(np.int32) if anew else levels[-1][4]
+        *graph, costs, kept = kernels.regions.contract(*levels[-1], region, n_regions)
+        levels.append((*graph, costs, costs.argmin(1).astype(np.int32) if anew else kept))
+    labels: npt.NDArray[np.int32] = levels[-1][4]
     for number in reversed(range(len(levels))):
         yield SolveProgress("solve", len(levels) - 1 - number, len(levels))
         if number < len(regions):
@@ -180,7 +186,7 @@ def _descend(
             labels = np.append(labels, np.int32(0))[region]
             labels = np.where(region >= 0, labels, levels[number][4])
         if stop is None or not stop.is_set():
-            _move(kernels, levels[number], labels, forbidden, _HOPS[number] if number < len(_HOPS) else 0)
+            _move(kernels, levels[number], labels, forbidden, _hops(len(labels), len(levels[0][4])))
     return labels
 
 
@@ -193,6 +199,13 @@ def _move(
     place = np.full(len(labels), -1, np.int32)
     for k in range(costs.shape[1]):
         kernels.cut.expand(*graph, costs, labels, forbidden, k, border, hops, place)
+
+
+def _hops(nodes: int, pixels: int) -> int:
+    """Return how far moves reach in a graph, 0 for everywhere: the same work per pixel in all sizes."""
+    if nodes <= max(_EVERYWHERE, _EVERYWHERE_SHARE * pixels):
+        return 0
+    return _HOPS if nodes <= _SHARE * pixels else _LEAST_HOPS
 
 
 class _Kernels(NamedTuple):
@@ -212,12 +225,10 @@ def _kernels() -> _Kernels | None:
         return None
     kernels = _Kernels(numba_regions, numba_cut)
     try:
-        _compile(kernels)
-    except Exception as error:  # noqa: BLE001 - whatever is wrong with the code on disk
-        _LOG.warning("Compiling again: the compiled code on disk is damaged (%s).", error)
-        for function in [f for module in kernels for f in vars(module).values() if hasattr(f, "_cache")]:
-            function._cache.flush()
-        _compile(kernels)
+        call_or_rebuild(functools.partial(_compile, kernels), kernels)
+    except Exception as error:  # noqa: BLE001 - an LLVM that cannot, a disk that is full
+        _LOG.warning("Hard labels change by single pixels, to a higher energy: %s", error)
+        return None
     return kernels
 
 

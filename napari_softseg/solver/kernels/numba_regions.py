@@ -62,12 +62,13 @@ def pixel_graph(weights, offsets, tiny):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def join(first, heads, weights, costs, labels, keep_labels):  # type: ignore[no-untyped-def]
+def join(first, heads, weights, costs, labels, forbidden, keep_labels):  # type: ignore[no-untyped-def]
     """Join nodes with a neighbour each (a step of Boruvka's, a little slower: see below).
 
     With `keep_labels` it is the one most strongly tied of those with the same label. Without, nodes join
     where their best common class costs less than their edge saves, and with the neighbour that saves most;
-    who has been chosen does not choose, so that regions grow evenly.
+    who has been chosen does not choose, so that regions grow evenly. Costs from `forbidden` on rule a class
+    out; no region ends with all of them ruled out.
 
     Returns
     -------
@@ -79,11 +80,16 @@ def join(first, heads, weights, costs, labels, keep_labels):  # type: ignore[no-
     root = np.arange(n).astype(np.int32)
     lowest = np.zeros(0 if keep_labels else n, np.float32)
     chosen = np.zeros(lowest.size, np.bool_)
+    only = np.full(lowest.size, -1, np.int32)  # the one class a root may have
     for i in range(lowest.size):
-        cost = costs[i, 0]
+        best, highest = 0, costs[i, 0]
         for k in range(1, n_classes):
-            cost = min(cost, costs[i, k])
-        lowest[i] = cost
+            highest = max(highest, costs[i, k])
+            if costs[i, k] < costs[i, best]:
+                best = k
+        lowest[i] = costs[i, best]
+        if highest >= forbidden:
+            only[i] = best
     for i in range(n):
         best, strongest = -1, np.float32(0)
         if keep_labels:
@@ -102,10 +108,13 @@ def join(first, heads, weights, costs, labels, keep_labels):  # type: ignore[no-
                 saved = weights[e] + lowest[i] + lowest[j] - common
                 if saved > strongest:
                     best, strongest = j, saved
-            if best >= 0:
-                chosen[i] = chosen[best] = True
         if best >= 0:
             a, b = _root(root, i), _root(root, best)
+            if not keep_labels:
+                if only[a] >= 0 and only[b] >= 0 and only[a] != only[b]:
+                    continue
+                chosen[i] = chosen[best] = True
+                only[min(a, b)] = max(only[a], only[b])
             root[max(a, b)] = min(a, b)
     region = np.empty(n, np.int32)
     n_regions = 0
