@@ -23,6 +23,8 @@ def network(name: str) -> nn.Module:
     built = classification_network(name).eval()
     for module in built.modules():
         if isinstance(module, nn.BatchNorm2d):
+            assert module.running_mean is not None
+            assert module.running_var is not None
             nn.init.normal_(module.running_mean, std=0.1)
             nn.init.uniform_(module.running_var, 0.5, 1.5)
         if isinstance(module, nn.AdaptiveAvgPool2d):
@@ -32,11 +34,10 @@ def network(name: str) -> nn.Module:
 
 def torchvision_features(built: nn.Module, images: Tensor) -> Tensor:
     """What the layer behind the last features is given in a full pass through torchvision's network."""
-    behind = getattr(built, "features", None)
+    layers = getattr(built, "features", None)
+    behind = layers[-1] if isinstance(layers, nn.Sequential) else built.get_submodule("avgpool")
     seen: list[Tensor] = []
-    (built.avgpool if behind is None else behind[-1]).register_forward_pre_hook(
-        lambda module, inputs: seen.append(inputs[0])
-    )
+    behind.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     built(images)
     return seen[0]
 
