@@ -182,6 +182,5 @@ class _Window:
 
 
 def _terms(problem: Problem, labels: Tensor) -> EnergyTerms:
-    still = torch.zeros(len(labels), dtype=torch.float64, device=labels.device)
-    unary, pairwise = sweep_for(problem, labels).sweep(still)[0].sum(0).tolist()
+    unary, pairwise = sweep_for(problem, labels).settle()[1].sum(0).tolist()
     return EnergyTerms(unary, pairwise)

@@ -22,9 +22,8 @@ import torch
 from torch import Tensor
 
 from napari_softseg.options import DEFAULTS
-from napari_softseg.solver.cross_entropy import FLOOR
-from napari_softseg.solver.kernels import Sweep, sweep_for
-from napari_softseg.solver.problem import Problem, refine
+from napari_softseg.solver.kernels import Sweep, coarsen, sweep_for
+from napari_softseg.solver.problem import Problem
 from napari_softseg.solver.solution import EnergyTerms, SolveProgress, Status, drain
 
 _COARSEST = 24
@@ -84,22 +83,12 @@ def iter_majorize_minimize(
     Derivation in docs/solver.md.
     """
     # nothing but the state holds labels while it works: an image that fits the memory is what limits it
-    state = _state(problem, _start(problem, tolerance, stop) if start is None else start)
+    state = sweep_for(problem, _start(problem, tolerance, stop) if start is None else start)
     del start
     sweeps, status = yield from _descend(problem, state, max_sweeps, tolerance, stop)
-    # the energy of the labels themselves: one sweep more, whose result is not used
-    every = torch.ones_like(problem.seeds[:, 0, 0], dtype=torch.bool)
-    state.restart(every, normalise=True)
-    terms, _ = state.sweep(torch.zeros_like(every, dtype=torch.float64))
+    labels, terms = state.settle()
     unary, pairwise = terms.sum(0).tolist()
-    labels = state.labels()
-    del state
-    return Minimum(labels.contiguous(), sweeps, status, EnergyTerms(unary, pairwise))
-
-
-def _state(problem: Problem, start: Tensor) -> Sweep:
-    start = start.clamp_min(FLOOR)  # a label of exactly zero would stay so
-    return sweep_for(problem, problem.constrain(start))
+    return Minimum(labels, sweeps, status, EnergyTerms(unary, pairwise))
 
 
 def _start(problem: Problem, tolerance: float, stop: threading.Event | None) -> Tensor:
@@ -111,13 +100,14 @@ def _start(problem: Problem, tolerance: float, stop: threading.Event | None) -> 
 
 
 def _coarse_start(problem: Problem, depth: int, tolerance: float, stop: threading.Event | None) -> Tensor:
+    """Return the labels of the coarser problem, (B, K, h, w), or some to start from where there is none."""
     height, width = problem.seeds.shape[-2:]
     if depth == 0 or min(height // problem.depth, width) <= _COARSEST or (stop is not None and stop.is_set()):
         return problem.start()
-    coarse = problem.coarsen()
-    state = _state(coarse, _coarse_start(coarse, depth - 1, tolerance, stop))
+    coarse = coarsen(problem)
+    state = sweep_for(coarse, _coarse_start(coarse, depth - 1, tolerance, stop))
     drain(_descend(coarse, state, _COARSE_SWEEPS, tolerance, stop))
-    return refine(state.labels(), height, width, problem.depth)
+    return state.labels()
 
 
 def _descend(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Iterator
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -122,25 +123,36 @@ def drop_seed_edges(edges: Edges, seeds: Tensor) -> Edges:
     return kept
 
 
-def coarsen_edges(edges: Edges) -> Edges:
-    """Join 2 x 2 pixels: a coarse edge weighs as much as all fine edges that cross it.
+def coarse_parts(edges: Edges) -> Iterator[tuple[Offset, Offset, int, int, int]]:
+    """Yield which fine edges make up which coarse ones when 2 x 2 pixels are joined.
 
-    Labels that are constant on the 2 x 2 blocks so keep their pairwise energy exactly.
+    Those of a fine offset that start at rows `row`, row + 2, ... and columns `column`, column + 2, ... have
+    one coarse offset; the coarse edge is stored `shift` columns left of the block they start in. Yields
+    (offset, coarse offset, row, column, shift); edges inside of a block have none.
     """
     height, width = next(iter(edges.values())).shape[-2:]
-    pad = (0, width % 2, 0, height % 2)
-    coarse: Edges = {}
-    for (dy, dx), weight in edges.items():
-        padded = F.pad(weight, pad)
+    for dy, dx in edges:
         for row in (0, 1):
             for column in (0, 1):
                 down, right = (row + dy) // 2, (column + dx) // 2
                 if (down, right) == (0, 0) or 2 * down >= height or 2 * abs(right) >= width:
                     continue
-                part = padded[..., row::2, column::2]
-                if down == 0 and right < 0:
-                    # the same undirected edge is stored at its left end
-                    part = F.pad(part, (0, -right))[..., -right:]
-                offset = _canonical((down, right))
-                coarse[offset] = coarse[offset] + part if offset in coarse else part.clone()
+                # the same undirected edge is stored at its left end
+                shift = -right if down == 0 and right < 0 else 0
+                yield (dy, dx), _canonical((down, right)), row, column, shift
+
+
+def coarsen_edges(edges: Edges) -> Edges:
+    """Join 2 x 2 pixels: a coarse edge weighs as much as all fine edges that cross it.
+
+    Labels that are constant on the 2 x 2 blocks so keep their pairwise energy exactly.
+    """
+    coarse: Edges = {}
+    for fine, offset, row, column, shift in coarse_parts(edges):
+        weight = edges[fine]
+        padded = F.pad(weight, (0, weight.shape[-1] % 2, 0, weight.shape[-2] % 2))
+        part = padded[..., row::2, column::2]
+        if shift:
+            part = F.pad(part, (0, shift))[..., shift:]
+        coarse[offset] = coarse[offset] + part if offset in coarse else part.clone()
     return coarse

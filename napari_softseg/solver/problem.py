@@ -24,6 +24,9 @@ from napari_softseg.solver.volume import coarsen_volume_edges, planes
 
 _ALL = slice(None)
 
+FIXED_SHARE = 1e-3
+"""Weight of a fixed pixel in a coarser sigma, where a free one has this more than 1: keeps blocks of seeds finite."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pairwise:
@@ -262,8 +265,7 @@ class Problem:
         free = self.free.to(self.dtype).unsqueeze(1)
         sigma = None
         if self.sigma is not None:
-            # all blocks count; a little of every pixel keeps blocks made of seeds finite
-            weight = free + 1e-3
+            weight = free + FIXED_SHARE
             sigma = _block_sum(self.sigma.to(self.dtype) * weight, self.depth)
             sigma = sigma / _block_sum(weight, self.depth)
         seeds = planes(self.seeds, self.depth, even=-1)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from hypothesis import strategies as st
 from napari_softseg.solver.kernels import Sweep, numba_sweep, sweep_for
 from napari_softseg.solver.kernels.numba_sweep import NumbaSweep
 from napari_softseg.solver.kernels.torch_sweep import TorchSweep
+from napari_softseg.solver.problem import refine
 from tests.solver import sweeps
 from tests.solver.sweeps import PAIRS, cropped_problem, far_edges, random_labels, random_problem
 
@@ -106,8 +109,46 @@ def test_restart_returns_to_the_labels() -> None:
     expected, _ = TorchSweep(problem, fused.labels()).sweep(still)
     torch.testing.assert_close(back[0], expected[0], rtol=1e-5, atol=1e-3)
     assert torch.equal(back[1], ahead[1])
-    fused.restart(torch.ones(2, dtype=torch.bool), normalise=True)
-    torch.testing.assert_close(fused.labels().sum(1), torch.ones(2, 8, 40), rtol=0, atol=3e-7)
+
+
+@pytest.mark.parametrize(("relaxation", "cross_entropy"), PAIRS)
+@pytest.mark.parametrize("neighborhood", ["grid4", "sn"])
+def test_settles_with_the_energy_of_its_labels(
+    relaxation: str, cross_entropy: str, neighborhood: str
+) -> None:
+    changes = {"relaxation": relaxation, "cross_entropy": cross_entropy, "neighborhood": neighborhood}
+    problem = random_problem(9, (70, 80), 3, batch=2, **changes)
+    fused: Sweep = NumbaSweep(problem, random_labels(problem, 1))
+    fused.sweep(torch.full((2,), 0.9, dtype=torch.float64))
+    fused.advance()
+    before = fused.labels().clone()
+    labels, terms = fused.settle()
+    torch.testing.assert_close(labels.sum(1), torch.ones(2, 70, 80), rtol=0, atol=3e-7)
+    torch.testing.assert_close(labels, before / before.sum(1, keepdim=True), rtol=0, atol=3e-7)
+    exact = problem.to(torch.device("cpu"), torch.float64)
+    pairwise, unary = exact.pairwise(labels.double()).energy, exact.unary_energy(labels.double())
+    torch.testing.assert_close(
+        terms, torch.stack([problem.eta * unary, problem.lambda_ * pairwise], 1), rtol=1e-5, atol=1e-3
+    )
+
+
+@pytest.mark.parametrize("coarse", [False, True])
+@pytest.mark.parametrize("depth", [1, 4])
+def test_starts_from_any_labels(coarse: bool, depth: int) -> None:
+    """Floor, fixed pixels and copies of coarser labels are as in PyTorch."""
+    height, width = 9 * depth, 37
+    valid = torch.rand(2, height, width, generator=torch.Generator().manual_seed(0)) < 0.8
+    problem = random_problem(9, (height, width), 3, batch=2, valid=valid, depth=depth)
+    shape = (2, 3, 5 * ((depth + 1) // 2), 19) if coarse else (2, 3, height, width)
+    start = torch.rand(shape, generator=torch.Generator().manual_seed(1))
+    start[:, 0] = 0
+    expected = refine(start, height, width, depth) if coarse else start
+    for held in (None, torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(2))):
+        rim = replace(problem, held=held)
+        assert torch.equal(
+            NumbaSweep(rim, start.transpose(1, 2).contiguous().transpose(1, 2)).labels(),
+            rim.constrain(expected.clamp_min(1e-6)),
+        )
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
@@ -141,6 +182,44 @@ def test_float64_and_dense_problems_go_to_the_reference() -> None:
     assert isinstance(sweep_for(problem, problem.start()), NumbaSweep)
     wide = problem.to(torch.device("cpu"), torch.float64)
     assert isinstance(sweep_for(wide, wide.start()), TorchSweep)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 999),
+    height=st.integers(1, 30),
+    width=st.integers(1, 50),
+    n_classes=st.sampled_from([2, 5, 21]),
+    batch=st.integers(1, 2),
+    neighborhood=st.sampled_from(["grid4", "grid8", "sn"]),
+    with_unary=st.booleans(),
+    masked=st.booleans(),
+)
+def test_coarsens_like_the_reference(
+    seed: int,
+    height: int,
+    width: int,
+    n_classes: int,
+    batch: int,
+    neighborhood: str,
+    with_unary: bool,
+    masked: bool,
+) -> None:
+    changes: dict[str, Any] = {} if with_unary else {"sigma": None}
+    if masked:
+        generator = torch.Generator().manual_seed(seed)
+        changes["valid"] = torch.rand(batch, height, width, generator=generator) < 0.6
+    problem = random_problem(seed, (height, width), n_classes, batch, neighborhood=neighborhood, **changes)
+    found, expected = numba_sweep.coarsen(problem), problem.coarsen()
+    assert found.edges.keys() == expected.edges.keys()
+    for offset, weight in expected.edges.items():
+        torch.testing.assert_close(found.edges[offset], weight)
+    assert torch.equal(found.seeds, expected.seeds)
+    assert found.eta == expected.eta
+    for one, other in ((found.valid, expected.valid), (found.sigma, expected.sigma)):
+        assert (one is None) == (other is None)
+        if one is not None:
+            torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
 
 
 SOLVE = """

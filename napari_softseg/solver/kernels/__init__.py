@@ -13,9 +13,10 @@ from typing import Protocol
 
 from torch import Tensor
 
+from napari_softseg.solver.cross_entropy import FLOOR
 from napari_softseg.solver.kernels import numba_sweep, triton_sweep
 from napari_softseg.solver.kernels.torch_sweep import TorchSweep
-from napari_softseg.solver.problem import Problem
+from napari_softseg.solver.problem import Problem, refine
 
 
 class Sweep(Protocol):
@@ -33,22 +34,40 @@ class Sweep(Protocol):
         """Take what the last sweep computed."""
         ...
 
-    def restart(self, which: Tensor, normalise: bool = False) -> None:
-        """Put the point of the images marked in `which`, (B,) bool, back on their labels.
-
-        The floor under every label makes their sum a little more than one; `normalise` mends that.
-        """
+    def restart(self, which: Tensor) -> None:
+        """Put the point of the images marked in `which`, (B,) bool, back on their labels."""
         ...
 
     def labels(self) -> Tensor:
         """Return the labels, (B, K, H, W), not necessarily contiguous."""
         ...
 
+    def settle(self) -> tuple[Tensor, Tensor]:
+        """Return the labels (B, K, H, W) and their weighted energy terms (B, 2) float64; the last call.
+
+        The floor under every label makes their sum a little more than one; that is mended first.
+        """
+        ...
+
 
 def sweep_for(problem: Problem, start: Tensor) -> Sweep:
-    """Return the fastest sweep for the problem; `start` is (B, K, H, W), right at all fixed pixels."""
+    """Return the fastest sweep for the problem.
+
+    `start` is (B, K, H, W), or of the size of the coarser problem; fixed pixels need not be right.
+    """
     if numba_sweep.fits(problem) and numba_sweep.ready():
         return numba_sweep.NumbaSweep(problem, start)
+    if start.shape[-2:] != problem.seeds.shape[-2:]:
+        start = refine(start, *problem.seeds.shape[-2:], problem.depth)
+    start = problem.constrain(start.clamp_min(FLOOR))  # a label of exactly zero would stay so
     if triton_sweep.fits(problem) and triton_sweep.ready(problem):
         return triton_sweep.TritonSweep(problem, start)
     return TorchSweep(problem, start)
+
+
+def coarsen(problem: Problem) -> Problem:
+    """Return the problem on blocks of 2 x 2 pixels, by the fastest way to what `Problem.coarsen` gives."""
+    plain = problem.depth == 1 and problem.held is None
+    if plain and numba_sweep.fits(problem) and numba_sweep.ready():
+        return numba_sweep.coarsen(problem)
+    return problem.coarsen()

@@ -59,15 +59,19 @@ class TorchSweep:
         ahead = torch.maximum(ahead, self._updated / 4)
         self._labels, self._point = self._updated, ahead / ahead.sum(CLASS_DIM, keepdim=True)
 
-    def restart(self, which: Tensor, normalise: bool = False) -> None:
+    def restart(self, which: Tensor) -> None:
         """Back to the labels."""
-        if normalise:
-            self._labels = self._labels / self._labels.sum(CLASS_DIM, keepdim=True)
         self._point = torch.where(which.view(-1, 1, 1, 1), self._labels, self._point)
 
     def labels(self) -> Tensor:
         """Return the labels, (B, K, H, W)."""
         return self._labels
+
+    def settle(self) -> tuple[Tensor, Tensor]:
+        """Divide by the sums; the energy is that of one sweep more, whose result is not used."""
+        self._labels = self._point = self._labels / self._labels.sum(CLASS_DIM, keepdim=True)
+        terms, _ = self.sweep(self._labels.new_zeros(len(self._labels)))
+        return self._labels.contiguous(), terms
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from napari_softseg.native_libraries import own_symbols_first
-from napari_softseg.options import CrossEntropy, Relaxation
-from napari_softseg.solver.kernels.numba_sweep import TOLERANCE
+from napari_softseg.options import CrossEntropy
+from napari_softseg.solver.kernels.fused import TOLERANCE, energy_numbers
 from napari_softseg.solver.problem import Problem
 from napari_softseg.solver.relaxations import CLASS_DIM
 
@@ -84,12 +84,7 @@ class TritonSweep:
 
     def __init__(self, problem: Problem, start: Tensor, tolerance: float = TOLERANCE) -> None:
         self._problem, self._tolerance = problem, tolerance
-        self._relaxation = list(Relaxation).index(Relaxation.named(problem.relaxation))
-        self._cross_entropy = (
-            None
-            if problem.sigma is None
-            else list(CrossEntropy).index(CrossEntropy.named(problem.cross_entropy))
-        )
+        self._relaxation, self._cross_entropy = energy_numbers(problem)
         self._free = problem.free.to(torch.uint8).contiguous()
         self._weights = torch.stack(list(problem.edges.values()), 1)
         width = start.shape[-1]
@@ -139,15 +134,19 @@ class TritonSweep:
         self._labels.reverse()
         self._point.reverse()
 
-    def restart(self, which: Tensor, normalise: bool = False) -> None:
+    def restart(self, which: Tensor) -> None:
         """Copy the labels over the point."""
-        labels = self._labels[0]
-        if normalise:
-            labels.div_(
-                torch.where(self._problem.free.unsqueeze(CLASS_DIM), labels.sum(CLASS_DIM, keepdim=True), 1)
-            )
-        torch.where(which.view(-1, 1, 1, 1), labels, self._point[0], out=self._point[0])
+        torch.where(which.view(-1, 1, 1, 1), self._labels[0], self._point[0], out=self._point[0])
 
     def labels(self) -> Tensor:
         """Return the labels, (B, K, H, W)."""
         return self._labels[0].clone()
+
+    def settle(self) -> tuple[Tensor, Tensor]:
+        """Divide by the sums; the energy is that of one sweep more, whose result is not used."""
+        labels = self._labels[0]
+        free = self._problem.free
+        labels.div_(torch.where(free.unsqueeze(CLASS_DIM), labels.sum(CLASS_DIM, keepdim=True), 1))
+        self.restart(torch.ones_like(free[:, 0, 0]))
+        terms, _ = self.sweep(torch.zeros_like(free[:, 0, 0], dtype=torch.float64))
+        return labels, terms
