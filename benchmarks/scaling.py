@@ -144,18 +144,18 @@ def roofline() -> str:
             state.sweep(still)
         seconds, _ = timed(lambda s=state, m=still: s.sweep(m), 9)
         pixels = problem.seeds.numel()
-        # per pixel, counted in the kernel's source; Newton's method takes at least two steps
-        steps = 2
-        adds = 4 * 2 * n_classes + n_classes * (8 * steps + 16) + 3 * 20
-        divisions = 4 + 2 + 2 + n_classes * steps + 2
-        roots = n_classes * steps
+        # per pixel, counted in the kernel's source: two edges, four pulls, 1 - |y|^2, y . sigma; three logarithms;
+        # Newton's method, which takes one step for nearly all pixels
+        adds = n_classes * (2 + 4 + 2 + 1) + 3 * 20 + n_classes * (8 + 16)
+        divisions = 2 + 2 + 2 + n_classes + 2
+        roots = n_classes
         arithmetic = (
             1e-9
             * pixels
             * (adds * costs["multiply_add"] + divisions * costs["divide"] + roots * costs["root"])
         )
-        # read: point, labels, sigma; written, which reads them first: labels, point; a few maps
-        moved = 4 * pixels * (n_classes * (3 + 2 * 2) + 7)
+        # read: point, labels, sigma; written, which reads them first: labels, point; two maps of edges, one of bytes
+        moved = pixels * (4 * n_classes * (3 + 2 * 2) + 4 * 2 + 1)
         sample = [np.zeros((n_classes, *problem.seeds.shape[1:]), np.float32) for _ in range(4)]
         rate = copy_rate(sample, threads) * 1.5  # a copy, too, reads what it writes over
         traffic = moved / rate
