@@ -57,8 +57,9 @@ def sweep_for(problem: Problem, start: Tensor) -> Sweep:
     """
     if numba_sweep.fits(problem) and numba_sweep.ready():
         return numba_sweep.NumbaSweep(problem, start)
-    if start.shape[-2:] != problem.seeds.shape[-2:]:
-        start = refine(start, *problem.seeds.shape[-2:], problem.depth)
+    height, width = problem.seeds.shape[-2:]
+    if start.shape[-2:] != (height, width):
+        start = refine(start, height, width, problem.depth)
     start = problem.constrain(start.clamp_min(FLOOR))  # a label of exactly zero would stay so
     if triton_sweep.fits(problem) and triton_sweep.ready(problem):
         return triton_sweep.TritonSweep(problem, start)
