@@ -7,6 +7,7 @@ tile and `BLEND` rows of the image's width nothing is held in memory.
 from __future__ import annotations
 
 import hashlib
+import json
 import threading
 import time
 from collections.abc import Generator
@@ -190,7 +191,7 @@ def _iter_rule(plane: Plane) -> Generator[SolveProgress, None, IntensityRule]:
 
 
 def _model_hash(model: DeepLabV3Plus) -> str:
-    found = hashlib.md5(usedforsecurity=False)
+    found = hashlib.md5(json.dumps(model.config.to_json()).encode(), usedforsecurity=False)
     for name, tensor in model.state_dict().items():
         found.update(name.encode() + tensor.cpu().numpy().tobytes())
     return found.hexdigest()

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from napari_softseg import __version__
-from napari_softseg.cli import compare, demo, evaluate, export, report, solve, train
+from napari_softseg.cli import compare, demo, evaluate, export, predict, report, solve, train
 from napari_softseg.errors import InputError
 
 PROGRAM = "napari-softseg"
@@ -66,6 +66,7 @@ def _make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     solve.add_command(commands)
     train.add_command(commands)
+    predict.add_command(commands)
     evaluate.add_command(commands)
     export.add_command(commands)
     report.add_command(commands)

@@ -1,4 +1,4 @@
-"""The files that a solved image or volume becomes."""
+"""The files that a solved or predicted image, or a volume, becomes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from napari_softseg.errors import InputError
 
 if TYPE_CHECKING:
+    import numpy as np
     import numpy.typing as npt
 
     from napari_softseg.solver.solution import Solution
@@ -90,20 +91,64 @@ def write_results(
     OSError
         If the files cannot be written.
     """
+    write_arrays(
+        files.named,
+        image,
+        solution.labels,
+        solution.probabilities,
+        {value: names[value] for value in solution.classes},
+        {"energy": solution.energy, "status": solution.status.name.lower(), "options": dict(options)},
+        stop,
+    )
+
+
+def write_arrays(
+    paths: Mapping[str, Path],
+    image: npt.NDArray[Any],
+    labels: npt.NDArray[np.uint8],
+    probabilities: npt.NDArray[np.float32],
+    classes: Mapping[int, str],
+    extra: Mapping[str, Any],
+    stop: threading.Event | None = None,
+) -> None:
+    """Write what `paths` names of ``labels``, ``soft`` and ``overlay``, all or none.
+
+    Parameters
+    ----------
+    paths
+        Where to, by what they hold.
+    image
+        (H, W) or (H, W, C), for the overlay.
+    labels
+        (H, W) or (D, H, W) class values.
+    probabilities
+        (K, H, W) or (K, D, H, W).
+    classes
+        The K class values in channel order, each with its name.
+    extra
+        More metadata.
+    stop
+        If it is set by the time everything is ready, nothing is written.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If `stop` was set.
+    OSError
+        If the files cannot be written.
+    """
     from napari_softseg.colors import class_color, overlay
     from napari_softseg.saving import replacing, write_labels_tiff, write_png, write_soft_tiff
 
-    colors = [class_color(value) for value in solution.classes]
-    with replacing(*files.named.values()) as (labels, soft, *pictures):
-        write_labels = write_png if pictures else write_labels_tiff
-        write_labels(labels, solution.labels)
-        write_soft_tiff(
-            soft,
-            solution.probabilities,
-            {value: names[value] for value in solution.classes},
-            {"energy": solution.energy, "status": solution.status.name.lower(), "options": dict(options)},
-        )
-        for picture in pictures:
-            write_png(picture, overlay(image, solution.probabilities, colors))
+    with replacing(*paths.values()) as temporaries:
+        for name, path in zip(paths, temporaries, strict=True):
+            if name == "soft":
+                write_soft_tiff(path, probabilities, classes, extra)
+            elif name == "overlay":
+                write_png(path, overlay(image, probabilities, [class_color(value) for value in classes]))
+            elif labels.ndim == 2:
+                write_png(path, labels)
+            else:
+                write_labels_tiff(path, labels)
         if stop is not None and stop.is_set():
             raise KeyboardInterrupt

@@ -15,25 +15,37 @@ from napari_softseg.models import DeepLabV3Plus, ModelConfig, build_model
 
 
 def random_network(channels: int = 3, values: tuple[int, ...] = (3, 7, 9), **config: Any) -> DeepLabV3Plus:
-    """Return a network that tells pixels apart: its random logits are stretched to a spread of about 1."""
+    """Return a network in evaluation mode whose random weights tell pixels apart."""
     torch.manual_seed(0)
     names = config.pop("class_names", tuple(f"class {value}" for value in values))
     model = build_model(
         ModelConfig(class_values=values, class_names=names, in_channels=channels, **config), "none"
     )
-    model.eval()
-    last = model.decoder[-1]
-    assert isinstance(last, nn.Conv2d)
-    with torch.inference_mode():
-        logits = model(torch.from_numpy(random_image((96, 96, channels))).float().permute(2, 0, 1)[None])
-    with torch.no_grad():
-        last.weight /= float(logits.std((2, 3)).mean())
+    _enliven(model, np.stack([random_image((160, 160, channels), seed) for seed in (1, 2)]))
     return model
 
 
-def random_image(shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+def _enliven(model: DeepLabV3Plus, images: npt.NDArray[np.uint8]) -> None:
+    """Give all features and logits a spread of about 1, which in a new network fades from layer to layer."""
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    planes = torch.from_numpy(images).float().permute(0, 3, 1, 2)
+    with torch.no_grad():
+        for norm in norms:
+            norm.momentum = 1.0
+        model.train()(planes)
+        for norm in norms:
+            norm.momentum = 0.1
+        last = model.eval().decoder[-1]
+        assert isinstance(last, nn.Conv2d)
+        assert last.bias is not None
+        spread, mean = torch.std_mean(model(planes), (0, 2, 3))
+        last.weight /= spread[:, None, None, None]
+        last.bias -= mean / spread
+
+
+def random_image(shape: tuple[int, ...], seed: int = 0) -> npt.NDArray[np.uint8]:
     """Return rectangles of one colour each, and noise."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     image = np.full(shape, 90)
     for _ in range(40):
         (top, left), size = (rng.integers(0, n) for n in shape[:2]), rng.integers(4, 60, 2)
