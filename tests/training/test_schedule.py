@@ -53,11 +53,11 @@ def test_an_epoch_goes_on_where_it_was_left() -> None:
 
 
 def test_the_learning_rate_falls_as_in_the_paper() -> None:
-    one = Schedule(TrainOptions(epochs=10, batch=5, samples=1), 50)
+    one = Schedule(TrainOptions(epochs=10, batch=5, samples=1, lr=0.007), 50)
     assert one.learning_rate(0) == 0.007
     assert one.learning_rate(50) == pytest.approx(0.007 * 0.5**0.9)
     assert one.learning_rate(99) == pytest.approx(0.007 * 0.01**0.9)
-    two = Schedule(TrainOptions(epochs=10, batch=5, samples=1, restart=True), 50)
+    two = Schedule(TrainOptions(epochs=10, batch=5, samples=1, lr=0.007, restart=True), 50)
     assert two.learning_rate(25) == pytest.approx(0.007 * 0.5**0.9)
     assert two.learning_rate(50) == 0.0007
     assert [step for step in range(100) if two.restarts_at(step)] == [50]
