@@ -77,18 +77,19 @@ def test_runs_are_made_once_and_one_that_fails_leaves_the_others(
 
 
 def test_a_comparison_that_is_stopped_goes_on(data: Path, tmp_path: Path) -> None:
-    settings = {**SCHEDULES[ScheduleName.TINY], "weights": "none", "epochs": 12, "crop": 32, "device": "cpu"}
+    tiny = SCHEDULES[ScheduleName.TINY]
+    settings = {**tiny, "weights": "none", "epochs": 3, "samples": 60, "crop": 32, "device": "cpu"}
     plan = Plan(data, data, tmp_path / "out", chosen_variants(["pce"]), (0,), settings)
     stop = threading.Event()
     seen, outcomes = _drained(plan, stop, stop_after=1)
     log = read_run(plan.runs[0].folder)
     assert (outcomes, log.status) == ([], "stopped")
-    assert 1 <= len(log.epochs) < 12
+    assert 1 <= len(log.epochs) < 3
     done = len(log.epochs)
     seen, outcomes = _drained(plan, threading.Event())
     assert [outcome.failure for outcome in outcomes] == [""]
     assert seen[0].epoch == done + 1  # not from the beginning
-    assert [epoch.number for epoch in read_run(plan.runs[0].folder).epochs] == list(range(1, 13))
+    assert [epoch.number for epoch in read_run(plan.runs[0].folder).epochs] == list(range(1, 4))
 
 
 def _drained(

@@ -168,6 +168,7 @@ def test_headline_classes_and_settings(run: Path) -> None:
         "epochs\n10\n",
     ):
         assert words in found.text, words
+    assert "finished 4 epochs" not in found.text  # nothing to warn of
     assert found.attributes("i", "style") == ["width: 45.7%", "width: 41.0%", "width: 22.8%", "width: 20.5%"]
 
 

@@ -269,7 +269,7 @@ def _run_process(
 
 
 def _stop_when_asked(process: subprocess.Popen[str], stop: threading.Event, done: threading.Event) -> None:
-    while not done.wait(0.2):
+    while not done.wait(0.1):
         if stop.is_set():
             process.send_signal(signal.SIGINT)
             return

@@ -87,7 +87,7 @@ def _svg(prefix: str, title: str, unit: str, curves: Sequence[Curve]) -> str:
             )
         axes.set_title(title)
         axes.set_xlabel(unit)
-        axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
         if len(curves) > 1:
             axes.legend(frameon=False, fontsize=9)
         buffer = io.StringIO()

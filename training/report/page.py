@@ -135,7 +135,7 @@ def _facts(log: RunLog) -> list[tuple[str, str]]:
 
 def _notes(log: RunLog, samples: Sequence[SampleFiles]) -> list[str]:
     """Return what a reader has to know about the figures."""
-    notes = [log.message] if log.message else []
+    notes = [log.message] if log.message and log.status != "finished" else []
     if not log.epochs:
         notes.append("No epoch has ended yet.")
     elif log.last is None:
