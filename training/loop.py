@@ -335,7 +335,7 @@ class _Trainer:
                 try:
                     values = self._backward(to_device(batch, self.processes.device), schedule.stage(epoch))
                 except RuntimeError as error:
-                    if not is_out_of_memory(error) or self.processes.device.type == "cpu":
+                    if not is_out_of_memory(error):
                         raise
                     raise InputError(self._what_would_fit(batch)) from None
             for name, value in values.items():

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from napari_softseg.errors import InputError
-from napari_softseg.models import load_model
+from napari_softseg.models import DeepLabV3Plus, load_model
 from napari_softseg.training.loop import TrainResult, iter_train
 from napari_softseg.training.run_folder import RunFolder, read_config, read_log
 from tests.training.folders import TINY, tiny, write_folder
@@ -160,7 +160,14 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been_killed(
 
 
 def test_two_processes_train_as_one(folder: Path, tmp_path: Path) -> None:
-    same = {"precision": "fp32", "dropout": 0.0, "batch_norm": "frozen", "batch": 4, "samples": 8, "held_out": 0}
+    same = {
+        "precision": "fp32",
+        "dropout": 0.0,
+        "batch_norm": "frozen",
+        "batch": 4,
+        "samples": 8,
+        "held_out": 0,
+    }
     finish(iter_train([folder], tmp_path / "one", tiny(**same)))
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     options = flags(**{**same, "batch": 2})
@@ -197,6 +204,20 @@ def test_training_goes_on_from_a_model_by_the_names_of_its_classes(
             last = tensor.shape[0] == 2  # of the last layer: a row for each of the two classes
             assert torch.equal(ours[name], tensor.flip(0) if last else tensor), name
     assert sum(tensor.shape[:1] == (2,) for tensor in theirs.values()) == 2
+
+
+@pytest.mark.parametrize(("most", "says"), [(1, "1 fit: --batch 1 --accumulate 4"), (0, "a smaller --crop")])
+def test_full_memory_says_what_would_fit(most: int, says: str, folder: Path, tmp_path: Path) -> None:
+    def fail_above(module: torch.nn.Module, inputs: Any) -> None:
+        if isinstance(module, DeepLabV3Plus) and len(inputs[0]) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    hook = torch.nn.modules.module.register_module_forward_pre_hook(fail_above)
+    try:
+        with pytest.raises(InputError, match=says):
+            finish(iter_train([folder], tmp_path / "run", tiny(batch=4)))
+    finally:
+        hook.remove()
 
 
 class TestBadInput:
