@@ -37,7 +37,7 @@ def test_one_pass_is_the_network(model: DeepLabV3Plus, image: np.ndarray) -> Non
     assert (found.shape, found.dtype) == ((3, *SIZE), np.float32)
     np.testing.assert_allclose(found, direct(model, image), atol=1e-6)
     np.testing.assert_allclose(found.sum(axis=0), 1, atol=1e-5)
-    assert found.std(axis=(1, 2)).min() > 0.05  # or else the tests below could not fail
+    assert found.std(axis=(1, 2)).min() > 0.03  # or else the tests below could not fail
 
 
 @pytest.mark.parametrize(
@@ -75,15 +75,11 @@ def test_tiles_that_see_everything_give_what_one_pass_gives(
     np.testing.assert_allclose(_in_tiles(model, image, tile, 160), direct(model, image), atol=1e-5)
 
 
-@pytest.mark.parametrize(("halo", "mean", "largest"), [(0, 0.05, 0.6), (96, 1e-3, 0.05)])
-def test_tiles_that_see_less_come_close(
-    halo: int, mean: float, largest: float, model: DeepLabV3Plus, image: np.ndarray
-) -> None:
-    found = _in_tiles(model, image, 64, halo)
-    np.testing.assert_allclose(found.sum(axis=0), 1, atol=1e-5)
-    off = np.abs(found - direct(model, image)).max(axis=0)
-    assert off.mean() < mean
-    assert off.max() < largest
+def test_the_more_tiles_see_the_closer_they_come(model: DeepLabV3Plus, image: np.ndarray) -> None:
+    whole = direct(model, image)
+    off = [float(np.abs(_in_tiles(model, image, 64, halo) - whole).mean()) for halo in (0, 32, 96)]
+    assert off[0] > 2 * off[1] > 4 * off[2] > 1e-4
+    np.testing.assert_allclose(_in_tiles(model, image, 64, 32).sum(axis=0), 1, atol=1e-5)
 
 
 def _pooled(network: DeepLabV3Plus, image: np.ndarray) -> list[torch.Tensor]:
@@ -103,7 +99,7 @@ def _pooled(network: DeepLabV3Plus, image: np.ndarray) -> list[torch.Tensor]:
 def test_pools_are_those_of_the_whole_image(backbone: str, exact: int, image: np.ndarray) -> None:
     network = random_network(backbone=backbone, output_stride=8)
     whole, tile = _pooled(network, image), _pooled(network, image[:64, :64])
-    tiled = TiledNetwork(network, as_plane(image), AS_IT_IS, torch.device("cpu"), 64, 96)
+    tiled = TiledNetwork(network, as_plane(image), AS_IT_IS, torch.device("cpu"), 64, 128)
     with tiled.ready():
         steps = list(tiled.iter_pools())
     assert steps == [(number, 9) for number in range(9)]
@@ -115,7 +111,7 @@ def test_pools_are_those_of_the_whole_image(backbone: str, exact: int, image: np
 
 def test_what_is_pooled_decides_in_every_tile(model: DeepLabV3Plus, image: np.ndarray) -> None:
     other = [100 * torch.randn(320, 1, 1, generator=torch.Generator().manual_seed(0))]
-    off = np.abs(_in_tiles(model, image, 64, 96, pools=other) - direct(model, image)).max(axis=0)
+    off = np.abs(_in_tiles(model, image, 64, 128, pools=other) - direct(model, image)).max(axis=0)
     assert off.mean() > 0.1
     assert np.quantile(off, 0.01) > 0.01
 
@@ -142,7 +138,7 @@ def test_full_memory_means_smaller_tiles_and_one_warning(
     assert [record.getMessage().startswith("Predicting in smaller tiles") for record in caplog.records] == [
         True
     ]
-    assert np.abs(found - direct(model, image)).mean() < 0.03
+    np.testing.assert_allclose(found, _in_tiles(model, image, 64, 16), atol=1e-5)
     with (
         little_memory(model, 90**2),
         pytest.raises(InputError, match="tiles of 64 pixels and 16 around them"),
