@@ -183,6 +183,18 @@ def test_any_logits(
         assert float(slope.sum(1).abs().max()) <= 1e-4 * scale + 1e-5
 
 
+@pytest.mark.parametrize("relaxation", list(Relaxation))
+def test_single_precision_is_enough(relaxation: str) -> None:
+    """Also between neighbours that are certain of different classes."""
+    batch = random_batch(size=(2, 12, 12))
+    logits = random_logits(batch, sharpness=8.0)
+    problem = potts_problem(batch, relaxation=relaxation)
+    narrow = logits.detach().float().requires_grad_()
+    narrow_problem = problem.to(torch.device("cpu"), torch.float32)
+    ours = gradient(potts(narrow, narrow_problem), narrow)
+    torch.testing.assert_close(ours.double(), gradient(potts(logits, problem), logits), atol=1e-3, rtol=0)
+
+
 @pytest.mark.parametrize("name", ["ce", "cce"])
 def test_a_confident_mistake_is_still_pulled_back(name: str) -> None:
     """sigma of the right class is e^-40: far below every floor of the solver, if the label is soft."""
