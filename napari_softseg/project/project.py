@@ -41,7 +41,7 @@ _SCRIBBLE_EXTENSIONS = (".png", ".tif", ".tiff")
 
 
 class Project:
-    """A project folder that is open. Made by `create_project` and `open_project`.
+    """A project folder that is open; `create_project` and `open_project` make it.
 
     One process writes to a folder at a time; any number may read it.
     """
@@ -201,7 +201,7 @@ class Project:
                 f"Expected soft labels of shape (K, H, W) = {expected} for {name!r}, but got {probabilities.shape}."
             )
         path = self.soft_labels_path(name)
-        with _writing(path), replacing(path) as (temporary,):
+        with writing(path), replacing(path) as (temporary,):
             write_soft_tiff(temporary, probabilities, {one.value: one.name for one in self._manifest.classes})
         return path
 
@@ -231,12 +231,12 @@ class Project:
 
     def _write(self, manifest: Manifest) -> None:
         path = self.path / manifests.FILE
-        with _writing(path):
+        with writing(path):
             manifests.write_manifest(path, manifest)
         self._manifest = manifest
 
     def _store_image(self, target: Path, file: Path | None, pixels: npt.NDArray[Any]) -> None:
-        with _writing(target), replacing(target) as (temporary,):
+        with writing(target), replacing(target) as (temporary,):
             if file is not None:
                 shutil.copyfile(file, temporary)
             elif target.suffix == ".png":
@@ -260,7 +260,7 @@ class Project:
             colors[one.value] = one.color
         picture = Image.fromarray(strokes)
         picture.putpalette(colors.tobytes())
-        with _writing(path), replacing(path) as (temporary,):
+        with writing(path), replacing(path) as (temporary,):
             picture.save(temporary, format="PNG")
         for suffix in _SCRIBBLE_EXTENSIONS[1:]:  # strokes that came as TIFF are superseded
             path.with_name(name + suffix).unlink(missing_ok=True)
@@ -288,76 +288,8 @@ class Project:
             raise InputError(f"Nothing can be written to {self.path}: {self.read_only}.")
 
 
-def create_project(
-    path: str | os.PathLike[str],
-    classes: Sequence[ProjectClass],
-    *,
-    unlabelled: int = 0,
-    settings: Mapping[str, Any] | None = None,
-) -> Project:
-    """Make a project folder.
-
-    Parameters
-    ----------
-    path
-        A folder that does not exist yet, or is empty.
-    classes
-        Ascending by value.
-    unlabelled
-        Value of scribbles where nothing was painted.
-    settings
-        What the viewer keeps: anything JSON can hold.
-
-    Raises
-    ------
-    InputError
-        If the folder holds something, cannot be made, or the classes cannot be.
-    """
-    path = Path(path)
-    manifest = Manifest(unlabelled, tuple(classes), settings=dict(settings or {}))
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        what = "is a project already; open it" if (path / manifests.FILE).exists() else "is not empty"
-        raise InputError(f"Cannot make a project in {path}: it {what}, or choose another folder.")
-    with _writing(path):
-        for folder in FOLDERS:
-            (path / folder).mkdir(parents=True, exist_ok=True)
-        manifests.write_manifest(path / manifests.FILE, manifest)
-    return Project(path, manifest)
-
-
-def open_project(path: str | os.PathLike[str], *, read_only: bool = False) -> Project:
-    """Open a project folder, for reading alone if asked to or if it cannot be written.
-
-    Raises
-    ------
-    InputError
-        If it is none, is damaged, was written by a newer version, or names a path that leaves it.
-    """
-    path = Path(path)
-    if path.name == manifests.FILE:
-        path = path.parent
-    if not (path / manifests.FILE).is_file():
-        raise InputError(
-            f"{path} is no project: it has no {manifests.FILE}; create one or choose its folder."
-        )
-    manifest = manifests.read_manifest(path / manifests.FILE)
-    for folder in FOLDERS:
-        inside(path, folder)
-    for image in manifest.images:
-        if not image.referenced:
-            inside(path, image.path)
-        elif not Path(image.path).is_absolute():
-            raise InputError(
-                f"{path / manifests.FILE} refers to {image.path!r}; a reference needs an absolute path."
-            )
-    why = "it was opened for reading" if read_only else ""
-    if not why and not os.access(path, os.W_OK | os.X_OK):
-        why = "there is no permission to write in it"
-    return Project(path, manifest, why)
-
-
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def writing(path: Path) -> Iterator[None]:
     """Make the folder of `path` if it is gone, and say in one line what the system refuses."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
