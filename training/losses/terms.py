@@ -5,7 +5,7 @@ a graph even where it sums over nothing. None divides by anything: see training_
 
 Formulas of P and H are the solver's. Where these keep probabilities off zero, gradients fade: P below an
 overlap ``p.q`` of 1e-30, H where a *pseudo-label* is below 1e-6 (the solver's labels are not, hard ones
-are: rce then counts ln 1e-6 for ln 0). Nothing fades in sigma.
+are: rce then counts ln 1e-6 for ln 0). However small sigma is, H keeps its gradient.
 """
 
 from __future__ import annotations
