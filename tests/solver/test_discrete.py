@@ -138,7 +138,7 @@ def test_energy_is_the_sum_over_pixels_and_edges(cross_entropy: str, relaxation:
     assert costs.sum().item() == pytest.approx(sum(unary), rel=1e-5)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(
     seed=st.integers(0, 10_000),
     shape=st.tuples(st.integers(1, 12), st.integers(2, 12)),
