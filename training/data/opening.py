@@ -240,6 +240,11 @@ def _settled_rules(
         values = (scribbled | masked - {ignore}) - {unlabelled}
         classes = {value: f"class {value}" for value in sorted(values)}
         _check_classes(classes, layout.path)
+    if scribbled and unlabelled is not None and unlabelled in classes:
+        raise InputError(
+            f"In {layout.path} the value {unlabelled} cannot be the class {classes[unlabelled]!r} and mean no stroke "
+            "at once; say another --unlabelled, or none for what the folder says."
+        )
     return LabelRules(
         class_values=tuple(sorted(classes)),
         class_names=tuple(classes[value] for value in sorted(classes)),

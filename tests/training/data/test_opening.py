@@ -235,6 +235,14 @@ def test_a_wrong_unlabelled_value_is_noticed(tmp_path: Path) -> None:
     assert "if it means no stroke, say --unlabelled 255" in _refused(path, unlabelled=0)
 
 
+def test_no_value_is_a_class_and_unlabelled_at_once(tmp_path: Path) -> None:
+    path = plain_folder(tmp_path, masks=True)
+    (path / "classes.txt").write_text("1=sky\n2=road\n255=tree\n")
+    assert "the value 255 cannot be the class 'tree' and mean no stroke" in _refused(path, unlabelled=255)
+    shutil.rmtree(path / "scribbles")  # masks alone know no strokes
+    assert len(open_annotated(path, unlabelled=255, need="masks")) == 3
+
+
 def test_strokes_of_one_class_are_not_enough(tmp_path: Path) -> None:
     path = plain_folder(tmp_path, 1)
     (path / "classes.txt").write_text("sky\nroad\n")
@@ -374,11 +382,13 @@ def test_joined_folders_are_one(tmp_path: Path) -> None:
     assert join_folders([one]).names == one.names
 
 
-def test_each_joined_folder_keeps_the_meaning_of_its_values(tmp_path: Path) -> None:
-    one = open_annotated(plain_folder(tmp_path / "one", unlabelled=255))
-    two = open_annotated(plain_folder(tmp_path / "two", unlabelled=0))
-    both = join_folders([one, two])
-    assert torch.equal(both.load(0).seeds, both.load(3).seeds)
+def test_each_joined_folder_keeps_the_meaning_of_its_files(tmp_path: Path) -> None:
+    whole = open_annotated(plain_folder(tmp_path / "one", unlabelled=255))
+    middle = open_annotated(plain_folder(tmp_path / "two", unlabelled=0), length_ratio=0.5)
+    both = join_folders([whole, middle])
+    assert torch.equal(both.load(0).seeds, whole.load(0).seeds)
+    assert torch.equal(both.load(3).seeds, middle.load(0).seeds)
+    assert not torch.equal(both.load(0).seeds, both.load(3).seeds)
 
 
 def test_folders_of_different_classes_or_channels_are_not_joined(tmp_path: Path) -> None:
