@@ -114,11 +114,16 @@ def drop_seed_edges(edges: Edges, seeds: Tensor) -> Edges:
     `seeds` is (B, H, W) int, negative where a pixel is free.
     """
     height, width = seeds.shape[-2:]
-    kept = {}
+    first = next(iter(edges.values()), None)
+    if first is None:
+        return {}
+    # one behind the other in the order of their offsets: kernels take them as one array
+    maps = first.new_empty((len(seeds), len(edges), height, width))
+    kept = {offset: maps[:, number] for number, offset in enumerate(sorted(edges))}
     for offset, weight in edges.items():
         starts, ends = edge_ends(offset, height, width)
         both = (seeds[..., *starts] >= 0) & (seeds[..., *ends] >= 0)
-        kept[offset] = weight.clone()
+        kept[offset].copy_(weight)
         kept[offset][..., *starts] *= ~both
     return kept
 

@@ -132,6 +132,17 @@ def test_settles_with_the_energy_of_its_labels(
     )
 
 
+def test_edges_of_a_problem_are_not_copied() -> None:
+    problem = random_problem(3, (9, 14), 3, batch=2, neighborhood="grid8")
+    maps = numba_sweep._stacked([problem.edges[offset] for offset in sorted(problem.edges)])
+    assert maps.ctypes.data == problem.edges[0, 1].data_ptr()
+    some = [problem.edges[offset] for offset in ((0, 1), (1, 0), (1, -1))]
+    for stacked in (numba_sweep._stacked(some), numba_sweep._stacked([one.clone() for one in some])):
+        assert np.array_equal(stacked, torch.stack(some, 1))
+    for number, offset in enumerate(sorted(problem.edges)):
+        assert np.array_equal(maps[:, number], problem.edges[offset])
+
+
 @pytest.mark.parametrize("coarse", [False, True])
 @pytest.mark.parametrize("depth", [1, 4])
 def test_starts_from_any_labels(coarse: bool, depth: int) -> None:

@@ -1,20 +1,10 @@
-"""The fused CPU sweep: memory layout, threads, and when its compiled code is ready.
-
-Numba compiles :mod:`~napari_softseg.solver.kernels.numba_rows` once per machine, in about ten seconds,
-and keeps the code on disk. Whoever comes first compiles, and others wait; a viewer has it done beside.
-"""
+"""The fused CPU sweep, and the coarser copy of a problem: memory layout and bands of rows."""
 
 from __future__ import annotations
 
-import logging
-import os
-import threading
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
-from types import ModuleType
-from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,113 +13,20 @@ from torch import Tensor
 
 from napari_softseg.solver.kernels.extrapolation import over
 from napari_softseg.solver.kernels.fused import TOLERANCE, energy_numbers
+from napari_softseg.solver.kernels.numba_ready import COMPILED, share
 from napari_softseg.solver.neighborhood import Offset, coarse_parts
 from napari_softseg.solver.problem import FIXED_SHARE, Problem
 
-_LOG = logging.getLogger(__name__)
 _LANES = 16
 """Rows are padded to a multiple of this, an odd one, so that no two classes share cache lines."""
 
 _PER_THREAD = 40_000
 """Fewest numbers (classes x pixels) worth a thread of their own."""
 
-_POOL = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="softseg-sweep")
-
 Floats = npt.NDArray[np.float32]
 Report = npt.NDArray[np.float64]
 
-
-class _Compiled:
-    """The compiled kernels: loaded once per process, by whichever thread needs them first."""
-
-    def __init__(self) -> None:
-        self._busy = threading.Lock()
-        self._tried = False
-        self._beside = False
-        self._kernels: _Kernels | None = None
-
-    def ready(self) -> bool:
-        """Return whether the kernels can be called.
-
-        The first call compiles them or loads them from disk; others wait for it, so that all solves of a
-        run take the same kernels. Only after `prepare` is the answer False, at once, while they compile.
-        """
-        if not self._tried and self._busy.acquire(blocking=not self._beside):
-            self._try()
-        return self._kernels is not None
-
-    def prepare(self) -> None:
-        """Have a thread of its own load or compile the kernels; until then, ready() is False."""
-        self._beside = True
-        if not self._tried and self._busy.acquire(blocking=False):
-            threading.Thread(target=self._try, name="softseg-compile", daemon=True).start()
-
-    def _try(self) -> None:
-        try:
-            if not self._tried:
-                self._kernels = _load()
-                self._tried = True
-        finally:
-            self._busy.release()
-
-    def kernels(self) -> _Kernels:
-        """Return the modules of the kernels; only when ready."""
-        assert self._kernels is not None
-        return self._kernels
-
-
-class _Kernels(NamedTuple):
-    rows: ModuleType
-    coarsen: ModuleType
-
-
-def _load() -> _Kernels | None:
-    try:
-        from napari_softseg.solver.kernels import numba_coarsen, numba_rows
-    except ImportError as error:
-        _LOG.warning("Solving with PyTorch alone, several times slower: Numba cannot be used (%s).", error)
-        return None
-    kernels = _Kernels(numba_rows, numba_coarsen)
-    try:
-        _compile(kernels)
-    except Exception as error:  # noqa: BLE001 - whatever is wrong with the code on disk
-        _LOG.warning("Compiling the solver again: its compiled code on disk is damaged (%s).", error)
-        for function in [*vars(numba_rows).values(), *vars(numba_coarsen).values()]:
-            if hasattr(function, "_cache"):
-                function._cache.flush()
-        try:
-            _compile(kernels)
-        except Exception as second:  # noqa: BLE001 - an LLVM that cannot, a disk that is full
-            _LOG.warning("Solving with PyTorch alone, several times slower: %s", second)
-            return None
-    return kernels
-
-
-def _compile(kernels: _Kernels) -> None:
-    """Call the kernels on an image of two pixels, which compiles them or loads them from disk."""
-    flat, point, labels, ahead = (np.full(64, 0.5, np.float32) for _ in range(4))
-    shape, offsets, one = np.array([1, 2, 16]), np.array([[0, 1]]), np.float32(1)
-    planes, free, empty = (
-        np.full((2, 1, 2), 0.5, np.float32),
-        np.ones((1, 2), np.uint8),
-        np.empty(0, np.float32),
-    )
-    maps, rows, report = planes[:1], (shape, 16, 0, 1), np.zeros(3)
-    seeds = np.full((1, 2), -1)
-    kernels.rows.start_rows(flat, 2, 2, 1, np.zeros(1, np.int64), seeds, free, planes, labels, *rows)
-    kernels.rows.sweep_rows(
-        5, -1, one, one, one, one, one, offsets, maps, free, planes, empty, np.empty((0, 0), np.float32),
-        point, labels, flat, ahead, *rows, report,
-    )  # fmt: skip
-    kernels.rows.energy_rows(5, -1, offsets, maps, free, planes, labels, *rows, report)
-    kernels.rows.settle_rows(labels, free, planes, *rows)
-    half = np.empty((2, 1, 1), np.float32), np.empty((1, 1), np.int64), np.empty((1, 1), np.uint8)
-    kernels.coarsen.coarsen_rows(planes, seeds, free, free, one, *half, 0, 1)
-    kernels.coarsen.add_every_other(planes[0], 0, 0, 0, half[0][0])
-
-
-_COMPILED = _Compiled()
-ready, prepare = _COMPILED.ready, _COMPILED.prepare
+ready, prepare = COMPILED.ready, COMPILED.prepare
 
 
 def fits(problem: Problem) -> bool:
@@ -161,7 +58,7 @@ class NumbaSweep:
         self._energy = (relaxation, -1 if cross_entropy is None else cross_entropy)
         self._numbers = tuple(np.float32(x) for x in (problem.eta, problem.lambda_, tolerance))
         self._offsets = np.array(offsets, dtype=np.int64)
-        self._weights = np.stack([local[offset].numpy() for offset in offsets], 1)
+        self._weights = _stacked([local[offset] for offset in offsets])
         self._free = _bytes(problem.free)
         self._sigma = (
             np.empty((batch, 0, 0, 0), np.float32) if problem.sigma is None else _floats(problem.sigma)
@@ -196,7 +93,7 @@ class NumbaSweep:
         flat = [image.as_strided((extent,), (1,)).numpy() for image in start]
         seeds = problem.seeds.contiguous().numpy()
         held = np.empty((len(seeds), 0, 0, 0), np.float32) if problem.held is None else _floats(problem.held)
-        kernel = _COMPILED.kernels().rows.start_rows
+        kernel = COMPILED.kernels().rows.start_rows
 
         def rows(b: int, top: int, bottom: int, _: Report) -> None:
             kernel(
@@ -211,12 +108,12 @@ class NumbaSweep:
         bands = self._bands
         report = np.zeros((len(self._free), len(bands), 3))
         tasks = [(b, *bands[i], report[b, i]) for b in range(len(report)) for i in range(len(bands))]
-        _share(self._threads, rows, tasks)
+        share(self._threads, rows, tasks)
         return torch.from_numpy(report.sum(1))
 
     def sweep(self, momentum: Tensor) -> tuple[Tensor, Tensor]:
         """Update all pixels at once, bands of rows on threads."""
-        problem, kernel = self._problem, _COMPILED.kernels().rows.sweep_rows
+        problem, kernel = self._problem, COMPILED.kernels().rows.sweep_rows
         ahead, beyond = (m.numpy().astype(np.float32) for m in (momentum, over(momentum)))
         pull, stay, far = self._dense(self._point)
         self._next = [(spare[-1], spare[-2]) for spare in self._spare]
@@ -263,7 +160,7 @@ class NumbaSweep:
 
     def settle(self) -> tuple[Tensor, Tensor]:
         """Divide by the sums, copy to planes, and sum the energy."""
-        problem, kernels = self._problem, _COMPILED.kernels().rows
+        problem, kernels = self._problem, COMPILED.kernels().rows
         del self._point, self._spare, self._next  # memory for the copy
         result = np.empty((len(self._labels), problem.n_classes, self._height, self._width), np.float32)
         rest = (self._shape, self._margin)
@@ -290,7 +187,7 @@ def coarsen(problem: Problem) -> Problem:
 
     Not for volumes, and not where pixels are held.
     """
-    kernels = _COMPILED.kernels().coarsen
+    kernels = COMPILED.kernels().coarsen
     batch, height, width = problem.seeds.shape
     h, w = (height + 1) // 2, (width + 1) // 2
     empty = np.empty((batch, 0, 0, 0), np.float32)
@@ -316,7 +213,7 @@ def coarsen(problem: Problem) -> Problem:
 
     threads = min(torch.get_num_threads(), 1 + height * width * problem.n_classes // _PER_THREAD)
     edges = [h * band // threads for band in range(threads + 1)]
-    _share(threads, rows, [(b, *band) for b in range(batch) for band in pairwise(edges)])
+    share(threads, rows, [(b, *band) for b in range(batch) for band in pairwise(edges)])
     weights: dict[Offset, Floats] = {}
     for fine, offset, row, column, shift in coarse_parts(problem.edges):
         whole = weights.setdefault(offset, np.zeros((batch, h, w), np.float32))
@@ -332,18 +229,19 @@ def coarsen(problem: Problem) -> Problem:
     )
 
 
-def _share(threads: int, work: Callable[..., None], tasks: Iterable[tuple[Any, ...]]) -> None:
-    """Call `work` for all tasks, on so many threads."""
-    queue = iter(tasks)
-
-    def some() -> None:
-        for task in queue:
-            work(*task)
-
-    helpers = [_POOL.submit(some) for _ in range(threads - 1)]
-    some()
-    for helper in helpers:
-        helper.result()
+def _stacked(maps: list[Tensor]) -> Floats:
+    """Return (B, O, H, W) of O maps (B, H, W): a view where they lie so, as the edges of a problem do."""
+    first, size = maps[0], maps[0][0].numel()
+    stride = (len(maps) * size, first.shape[-1], 1)
+    lie_so = all(
+        one.stride() == stride and one.data_ptr() == first.data_ptr() + number * size * one.element_size()
+        for number, one in enumerate(maps)
+    )
+    if lie_so and first.untyped_storage().nbytes() >= (first.storage_offset() + len(first) * stride[0]) * 4:
+        return _floats(
+            first.as_strided((len(first), len(maps), *first.shape[1:]), (stride[0], size, *stride[1:]))
+        )
+    return _floats(torch.stack(maps, 1))
 
 
 def _bytes(x: Tensor) -> npt.NDArray[np.uint8]:

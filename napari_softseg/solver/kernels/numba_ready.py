@@ -1,0 +1,125 @@
+"""When the compiled code of the fused CPU sweep is ready, and the threads it runs on.
+
+Numba compiles :mod:`~napari_softseg.solver.kernels.numba_rows` once per machine, in about fifteen seconds,
+and keeps the code on disk. Whoever comes first compiles, and others wait; a viewer has it done beside.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from napari_softseg.solver.kernels.compiled import call_or_rebuild
+
+_LOG = logging.getLogger(__name__)
+
+_POOL = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="softseg-sweep")
+
+
+class _Compiled:
+    """The compiled kernels: loaded once per process, by whichever thread needs them first."""
+
+    def __init__(self) -> None:
+        self._busy = threading.Lock()
+        self._tried = False
+        self._beside = False
+        self._kernels: Kernels | None = None
+
+    def ready(self) -> bool:
+        """Return whether the kernels can be called.
+
+        The first call compiles them or loads them from disk; others wait for it, so that all solves of a
+        run take the same kernels. Only after `prepare` is the answer False, at once, while they compile.
+        """
+        if not self._tried and self._busy.acquire(blocking=not self._beside):
+            self._try()
+        return self._kernels is not None
+
+    def prepare(self) -> None:
+        """Have a thread of its own load or compile the kernels; until then, ready() is False."""
+        self._beside = True
+        if not self._tried and self._busy.acquire(blocking=False):
+            threading.Thread(target=self._try, name="softseg-compile", daemon=True).start()
+
+    def _try(self) -> None:
+        try:
+            if not self._tried:
+                self._kernels = _load()
+                self._tried = True
+        finally:
+            self._busy.release()
+
+    def kernels(self) -> Kernels:
+        """Return the modules of the kernels; only when ready."""
+        assert self._kernels is not None
+        return self._kernels
+
+
+class Kernels(NamedTuple):
+    """The modules of compiled functions."""
+
+    rows: ModuleType
+    coarsen: ModuleType
+
+
+def _load() -> Kernels | None:
+    try:
+        from napari_softseg.solver.kernels import numba_coarsen, numba_rows
+    except ImportError as error:
+        _LOG.warning("Solving with PyTorch alone, several times slower: Numba cannot be used (%s).", error)
+        return None
+    kernels = Kernels(numba_rows, numba_coarsen)
+    try:
+        call_or_rebuild(functools.partial(_compile, kernels), kernels)
+    except Exception as error:  # noqa: BLE001 - an LLVM that cannot, a disk that is full
+        _LOG.warning("Solving with PyTorch alone, several times slower: %s", error)
+        return None
+    return kernels
+
+
+def _compile(kernels: Kernels) -> None:
+    """Call the kernels on an image of two pixels, which compiles them or loads them from disk."""
+    flat, point, labels, ahead = (np.full(64, 0.5, np.float32) for _ in range(4))
+    shape, offsets, one = np.array([1, 2, 16]), np.array([[0, 1]]), np.float32(1)
+    planes, free, empty = (
+        np.full((2, 1, 2), 0.5, np.float32),
+        np.ones((1, 2), np.uint8),
+        np.empty(0, np.float32),
+    )
+    maps, rows, report = planes[:1], (shape, 16, 0, 1), np.zeros(3)
+    seeds = np.full((1, 2), -1)
+    kernels.rows.start_rows(flat, 2, 2, 1, np.zeros(1, np.int64), seeds, free, planes, labels, *rows)
+    kernels.rows.sweep_rows(
+        5, -1, one, one, one, one, one, offsets, maps, free, planes, empty, np.empty((0, 0), np.float32),
+        point, labels, flat, ahead, *rows, report,
+    )  # fmt: skip
+    kernels.rows.energy_rows(5, -1, offsets, maps, free, planes, labels, *rows, report)
+    kernels.rows.settle_rows(labels, free, planes, *rows)
+    half = np.empty((2, 1, 1), np.float32), np.empty((1, 1), np.int64), np.empty((1, 1), np.uint8)
+    kernels.coarsen.coarsen_rows(planes, seeds, free, free, one, *half, 0, 1)
+    kernels.coarsen.add_every_other(planes[0], 0, 0, 0, half[0][0])
+
+
+COMPILED = _Compiled()
+
+
+def share(threads: int, work: Callable[..., None], tasks: Iterable[tuple[Any, ...]]) -> None:
+    """Call `work` for all tasks, on so many threads."""
+    queue = iter(tasks)
+
+    def some() -> None:
+        for task in queue:
+            work(*task)
+
+    helpers = [_POOL.submit(some) for _ in range(threads - 1)]
+    some()
+    for helper in helpers:
+        helper.result()
