@@ -30,7 +30,7 @@ def sources(root: Path) -> set[str]:
         f"{installed}/{path.relative_to(root / folder).as_posix()}"
         for folder, installed in FOLDERS.items()
         for path in (root / folder).rglob("*")
-        if path.suffix in {".py", ".pyi"} or path.name == "py.typed"
+        if path.suffix in {".py", ".pyi", ".jinja"} or path.name == "py.typed"
     }
 
 
