@@ -25,6 +25,7 @@ from napari_softseg.errors import InputError
 from napari_softseg.solver.checks import checked_image
 from napari_softseg.solver.device import is_out_of_memory, resolve_device
 from napari_softseg.solver.intensity import AS_IT_IS, IntensityRule, rule_of
+from napari_softseg.training.data.augment import resized_image, shrunk_size
 from napari_softseg.training.pools import Pools, PoolSums, given_pools
 from napari_softseg.training.tiles import BLEND, Floats, iter_blended
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
-TILE = 1024
+TILE = 768
 """Side of the square that a tile decides."""
 
 HALO = 384
@@ -113,6 +114,13 @@ def _predicted(
     check_channels(image.shape, model.config)
     check_tiles(tile, halo)
     height, width = image.shape[:2]
+    longest = model.config.longest
+    if longest is not None and max(height, width) > longest:
+        planes = torch.from_numpy(rule.apply(image)).permute(2, 0, 1)
+        small = resized_image(planes, *shrunk_size(height, width, longest)).permute(1, 2, 0).numpy()
+        found = _predicted(model, small, AS_IT_IS, device, tile, halo, stop)
+        enlarged: Floats = resized_image(torch.from_numpy(found), height, width).numpy()
+        return enlarged
     if height * width <= (tile + BLEND + 2 * halo) ** 2:
         tile = max(height, width)
     network = TiledNetwork(model, as_plane(image), rule, resolve_device(device), tile, halo, stop)

@@ -80,7 +80,7 @@ def add_command(commands: Any) -> None:
         "predicted into NAME.zarr (default: %(default)s)",
     )
     group.add_argument(
-        "--tile", metavar="N", type=int, help="side of the tiles, less where memory is short (default: 1024)"
+        "--tile", metavar="N", type=int, help="side of the tiles, less where memory is short (default: 768)"
     )
     group.add_argument(
         "--halo", metavar="N", type=int, help="pixels around a tile that the network sees too (default: 384)"
@@ -171,10 +171,9 @@ def run(arguments: argparse.Namespace) -> int:
                     raise _naming(path, error) from None
                 skipped.append({"name": str(path), "why": str(_naming(path, error))})
     if not done:
+        first = skipped[0]["why"]
         raise InputError(
-            skipped[0]["why"]
-            if len(skipped) == 1
-            else f"No image of {len(skipped)} can be predicted: {skipped[0]['why']}"
+            first if len(skipped) == 1 else f"None of {len(skipped)} images can be used: {first}"
         )
     if arguments.json:
         print(json.dumps(_report(job, done, skipped, time.perf_counter() - began), allow_nan=False))
