@@ -106,10 +106,11 @@ class Confusion:
         }
 
 
-def _ratio(part: Any, whole: Any) -> Any:
-    """Return part / whole in float64, nan where the whole is 0."""
-    result = np.full(np.shape(whole), np.nan)
-    return np.divide(part, whole, out=result, where=np.asarray(whole) > 0)
+def _ratio(part: npt.ArrayLike, whole: npt.ArrayLike) -> _Floats:
+    """Return part / whole, nan where the whole is 0."""
+    result: _Floats = np.full(np.shape(whole), np.nan)
+    np.divide(part, whole, out=result, where=np.asarray(whole) > 0)
+    return result
 
 
 def _mean(values: _Floats) -> float:

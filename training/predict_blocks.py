@@ -25,6 +25,7 @@ from napari_softseg.blocks.source import Plane, as_plane
 from napari_softseg.blocks.store import CONVERGED, UNDONE, BlockStore, open_store
 from napari_softseg.blocks.survey import image_hash
 from napari_softseg.blocks.tiling import Tiling, check_chunks, parsed_memory
+from napari_softseg.errors import InputError
 from napari_softseg.solver.checks import check_image_form, not_finite, refuse_not_finite
 from napari_softseg.solver.device import resolve_device
 from napari_softseg.solver.intensity import IntensityRule, IntensitySurvey, fixed_rule
@@ -101,6 +102,12 @@ def iter_predict_blocks(
     plane = as_plane(image)
     check_image_form(plane.shape, plane.dtype)
     check_channels(plane.shape, model.config)
+    longest = model.config.longest
+    if longest is not None and max(plane.size) > longest:
+        raise InputError(
+            f"The model sees images shrunk to {longest} pixels, which needs the whole image at once; "
+            "shrink it and predict it as a file, or train a model without --resize."
+        )
     check_tiles(tile, halo)
     check_chunks(plane.chunk_bytes, parsed_memory(memory), 1)
     where = resolve_device(device)
@@ -199,7 +206,7 @@ def _model_hash(model: DeepLabV3Plus) -> str:
 
 def _read_pools(store: BlockStore) -> Pools | None:
     """Return what an interrupted run found the network to pool; None if it did not come that far."""
-    pools = zarr.open_group(store.path, mode="r").attrs.asdict().get(_POOLS)
+    pools: Any = zarr.open_group(store.path, mode="r").attrs.asdict().get(_POOLS)
     return None if pools is None else [torch.tensor(mean).reshape(-1, 1, 1) for mean in pools]
 
 

@@ -100,7 +100,7 @@ class _Job:
     folder: Path
     wanted: Sequence[str]
     device: str
-    tiles: Mapping[str, int]
+    tiles: Mapping[str, Any]
     memory: int
     blocks: bool
     overwrite: bool

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 from contextlib import ExitStack
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from napari_softseg.blocks.source import as_plane
 from napari_softseg.blocks.tiling import Window
@@ -34,7 +36,8 @@ def image() -> np.ndarray:
 
 def test_one_pass_is_the_network(model: DeepLabV3Plus, image: np.ndarray) -> None:
     found = predict_image(model, image, device="cpu")
-    assert (found.shape, found.dtype) == ((3, *SIZE), np.float32)
+    assert found.shape == (3, *SIZE)
+    assert found.dtype == np.float32
     np.testing.assert_allclose(found, direct(model, image), atol=1e-6)
     np.testing.assert_allclose(found.sum(axis=0), 1, atol=1e-5)
     assert found.std(axis=(1, 2)).min() > 0.03  # or else the tests below could not fail
@@ -45,7 +48,9 @@ def test_one_pass_is_the_network(model: DeepLabV3Plus, image: np.ndarray) -> Non
 )
 def test_any_dtype_and_channels(dtype: type, channels: int) -> None:
     pixels = random_image((40, 50, channels))
-    given = {"f": pixels / 255, "b": pixels > 127}.get(np.dtype(dtype).kind, pixels * 100.0).astype(dtype)
+    given: Any = {"f": pixels / 255, "b": pixels > 127}.get(np.dtype(dtype).kind, pixels * 100.0).astype(
+        dtype
+    )
     network = random_network(channels)
     expected = direct(network, to_intensity(given))
     given = given[..., 0] if channels == 1 else given
@@ -53,7 +58,7 @@ def test_any_dtype_and_channels(dtype: type, channels: int) -> None:
 
 
 def test_intensities_are_taken_as_they_are(model: DeepLabV3Plus, image: np.ndarray) -> None:
-    dark = image.astype(np.float32) / 4
+    dark = (image / 4).astype(np.float32)
     np.testing.assert_allclose(predict_intensities(model, dark, device="cpu"), direct(model, dark), atol=1e-6)
     assert np.abs(predict_image(model, dark, device="cpu") - direct(model, dark)).max() > 0.01
 
@@ -218,3 +223,17 @@ def test_images_that_do_not_fit(pixels: np.ndarray, says: str, model: DeepLabV3P
 def test_wrong_options(wrong: dict[str, object], says: str, model: DeepLabV3Plus, image: np.ndarray) -> None:
     with pytest.raises(InputError, match=says):
         predict_image(model, image, **{"device": "cpu", **wrong})  # type: ignore[arg-type]
+
+
+def test_images_are_shrunk_as_in_training(image: np.ndarray) -> None:
+    network = random_network(longest=62)
+    found = predict_image(network, image, device="cpu")
+    planes = torch.from_numpy(image).permute(2, 0, 1)[None].float()
+    small = functional.interpolate(planes, (62, 56), mode="bilinear", antialias=True)
+    expected = functional.interpolate(
+        torch.from_numpy(direct(network, small[0].permute(1, 2, 0).numpy()))[None], SIZE, mode="bilinear"
+    )
+    np.testing.assert_allclose(found, expected[0], atol=1e-4)
+    np.testing.assert_allclose(found.sum(axis=0), 1, atol=1e-5)
+    tiny = image[:50, :60]
+    np.testing.assert_allclose(predict_image(network, tiny, device="cpu"), direct(network, tiny), atol=1e-6)

@@ -58,7 +58,7 @@ def test_what_is_on_disk(
     assert (found.status, found.blocks, found.done, found.solved) == (Status.COMPLETED, 9, 9, 9)
     np.testing.assert_allclose(_soft(found), expected, atol=ROUNDING)
     np.testing.assert_array_equal(found.labels[:], np.array(VALUES)[expected.argmax(axis=0)])
-    ome = zarr.open_group(tmp_path / "o.zarr", mode="r").attrs.asdict()["ome"]
+    ome: Any = zarr.open_group(tmp_path / "o.zarr", mode="r").attrs["ome"]
     assert [channel["label"] for channel in ome["omero"]["channels"]] == ["a", "b", "c"]
     assert _predicted(model, image, tmp_path / "o.zarr").solved == 0
 
@@ -175,3 +175,10 @@ def test_chunks_too_large_for_the_memory(model: DeepLabV3Plus, tmp_path: Path) -
     stored = zarr.create_array(tmp_path / "i.zarr", shape=(4000, 4000, 3), chunks=(4000, 4000, 3), dtype="u1")
     with pytest.raises(InputError, match="chunks of 48 MB"):
         _predicted(model, stored, tmp_path / "o.zarr", memory="500 MB")
+
+
+def test_a_model_of_shrunk_images_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="shrunk to 62 pixels"):
+        next(
+            iter_predict_blocks(random_network(longest=62), random_image((70, 60, 3)), tmp_path / "out.zarr")
+        )
