@@ -57,6 +57,8 @@ class ModelConfig:
     dropout
         Of the ASPP and the first decoder layer; the second one has a fifth of it, and stochastic depth
         (EfficientNets) scales with it. 0.5 is the recipe's, 0 switches all of it off.
+    longest
+        Longer side that larger images are shrunk to before the network sees them, in pixels; None: no limit.
 
     Raises
     ------
@@ -72,6 +74,7 @@ class ModelConfig:
     mean: tuple[float, ...] = field(default=())
     std: tuple[float, ...] = field(default=())
     dropout: float = 0.5
+    longest: int | None = None
 
     def __post_init__(self) -> None:
         put = object.__setattr__
@@ -94,6 +97,10 @@ class ModelConfig:
             raise InputError(f"Expected std to be > 0 for every channel, but got {min(self.std)}.")
         if not _number(self.dropout) or not 0 <= self.dropout < 1:
             raise InputError(f"Expected dropout to be from 0 to below 1, but got {self.dropout!r}.")
+        if self.longest is not None and (not _whole(self.longest) or self.longest < 1):
+            raise InputError(
+                f"Expected longest to be None or a whole number from 1, but got {self.longest!r}."
+            )
 
     @property
     def n_classes(self) -> int:

@@ -84,6 +84,7 @@ def export_onnx(model: DeepLabV3Plus, path: str | os.PathLike[str]) -> float | N
     program.model.metadata_props.update(
         class_values=json.dumps(config.class_values),
         class_names=json.dumps(config.class_names),
+        longest=json.dumps(config.longest),
         input="image: (batch, channels, height, width) float32, grey values of 0..255",
     )
     with replacing(Path(path)) as (temporary,):

@@ -32,6 +32,7 @@ def make_network(folder: AnnotatedFolder, options: TrainOptions) -> DeepLabV3Plu
         backbone=options.backbone,
         output_stride=options.output_stride,
         dropout=options.dropout,
+        longest=options.resize,
     )
     return build_model(config, options.weights, progress=True)
 

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -109,19 +108,12 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(folder: Path, straight: 
     run = tmp_path / "run"
     for after in (1, 3, 5):  # at a step, at the end of an epoch, while it goes on
         stop = threading.Event()
-
-        def events(stop: threading.Event = stop, after: int = after) -> Iterator[dict[str, Any]]:
-            steps = iter_train([folder], run, tiny(), val=folder, resume=True, stop=stop)
-            for number in range(1000):
-                try:
-                    yield next(steps)
-                except StopIteration as end:
-                    assert end.value.status == "stopped"
-                    return
-                if number == after:
-                    stop.set()
-
-        assert list(events())[-1]["status"] == "stopped"
+        steps = iter_train([folder], run, tiny(), val=folder, resume=True, stop=stop)
+        for _ in range(after):
+            next(steps)
+        stop.set()
+        events, result = finish(steps)
+        assert result.status == events[-1]["status"] == "stopped"
     finish(iter_train([folder], run, tiny(), val=folder, resume=True))
     assert_same_models(run, straight)
     ours, theirs = (

@@ -97,11 +97,19 @@ def flipped(sample: Sample) -> Sample:
 
 def shrink(sample: Sample, longest: int) -> Sample:
     """Return the sample with its longer side at most `longest` pixels, strokes kept as `augment` keeps them."""
-    height, width = sample.seeds.shape
-    zoom = longest / max(height, width)
-    if zoom >= 1:
-        return sample
-    return _resized(sample, max(1, round(height * zoom)), max(1, round(width * zoom)))
+    return _resized(sample, *shrunk_size(*sample.seeds.shape, longest))
+
+
+def shrunk_size(height: int, width: int, longest: int) -> tuple[int, int]:
+    """Return height and width with the longer one at most `longest`, in the same proportion."""
+    zoom = min(1.0, longest / max(height, width))
+    return max(1, round(height * zoom)), max(1, round(width * zoom))
+
+
+def resized_image(image: Tensor, height: int, width: int) -> Tensor:
+    """Return (..., C, H, W) in another size, smoothed where it shrinks."""
+    resized: Tensor = torchvision("transforms.v2.functional").resize(image, [height, width], antialias=True)
+    return resized
 
 
 def _window(size: int, crop: int, zoom: float, draw: float, near: int | None) -> tuple[int, int, int]:
@@ -138,8 +146,7 @@ def _cut(sample: Sample, row: int, column: int, rows: int, columns: int) -> Samp
 def _resized(sample: Sample, height: int, width: int) -> Sample:
     if (height, width) == tuple(sample.seeds.shape):
         return sample
-    functional = torchvision("transforms.v2.functional")
-    image: Tensor = functional.resize(sample.image, [height, width], antialias=True)
+    image = resized_image(sample.image, height, width)
     source = _source_pixels(sample.seeds, height, width)
     return Sample(
         sample.name,
