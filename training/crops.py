@@ -76,7 +76,7 @@ class CropSet(Dataset[Sample]):
         """Return the batches of these draws, loaded by so many processes."""
         loader: DataLoader[Sample] = DataLoader(
             self,
-            batch_sampler=draws,  # type: ignore[arg-type] # a draw is an index to this data set
+            batch_sampler=draws,
             collate_fn=collate,
             num_workers=workers,
             pin_memory=torch.cuda.is_available(),

@@ -492,5 +492,5 @@ def _autocast_type(name: str, device: torch.device) -> torch.dtype:
 def _has_bf16(device: torch.device) -> bool:
     """Return whether the device computes in bfloat16 itself: without that it is slower, not faster."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())

@@ -47,7 +47,7 @@ class Processes:
 
         On GPUs batch normalisation then counts the crops of all processes.
         """
-        network = network.to(self.device, memory_format=MEMORY_FORMAT)
+        network = network.to(self.device).to(memory_format=MEMORY_FORMAT)
         if self.count == 1:
             return network
         if self.device.type == "cuda":
