@@ -97,7 +97,8 @@ def flipped(sample: Sample) -> Sample:
 
 def shrink(sample: Sample, longest: int) -> Sample:
     """Return the sample with its longer side at most `longest` pixels, strokes kept as `augment` keeps them."""
-    return _resized(sample, *shrunk_size(*sample.seeds.shape, longest))
+    height, width = sample.seeds.shape
+    return _resized(sample, *shrunk_size(height, width, longest))
 
 
 def shrunk_size(height: int, width: int, longest: int) -> tuple[int, int]:
