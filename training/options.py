@@ -104,7 +104,7 @@ class TrainOptions:
     bandwidth: float = field(default=SOLVER.bandwidth, metadata=_SOLVER["bandwidth"])
     reach: float = field(default=SOLVER.reach, metadata=_SOLVER["reach"])
     sweeps: int = field(
-        default=10, metadata={"help": "sweeps of the solver per batch", "minimum": 1, "maximum": 10_000}
+        default=5, metadata={"help": "sweeps of the solver per batch", "minimum": 1, "maximum": 10_000}
     )
     normalisation: str = field(
         default=Normalisation.MEANS,
@@ -264,7 +264,7 @@ PRESETS: dict[Preset, dict[str, Any]] = {
         "crop": 513,
         "normalisation": Normalisation.SEEDS,
         "batch_norm": BatchNorm.TRAIN,
-        "sweeps": 100,
+        "sweeps": 25,
         "held_out": 0.0,
     },
 }
