@@ -78,7 +78,8 @@ def test_whatever_is_imported_is_required(source: Path, metadata: PathDistributi
                 modules |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module:
                 modules.add(node.module.partition(".")[0])
-    optional = {"triton", "distributed", "onnx", "onnxruntime"}  # torch for CUDA and extras of ours bring them
+    # torch for CUDA and extras of ours bring them
+    optional = {"triton", "distributed", "onnx", "onnxruntime"}
     outside = modules - sys.stdlib_module_names - {"napari_softseg"} - optional
     assert {"numpy", "torch", "PIL"} <= outside
     distributions = packages_distributions()
