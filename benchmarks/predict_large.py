@@ -34,7 +34,7 @@ from napari_softseg.training.predict import HALO, TiledNetwork
 sys.path.insert(0, str(ROOT))
 
 CROP = 256
-HALOS = (0, 64, 128, 192, 256, 288, 320, 352, 384, 448)
+HALOS = (0, 128, 256, 288, 320, 352, 384, 448)
 CLASSES = 11
 
 CHILD = """

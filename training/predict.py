@@ -37,7 +37,7 @@ _LOG = logging.getLogger(__name__)
 TILE = 768
 """Side of the square that a tile decides."""
 
-HALO = 384
+HALO = 448
 """Pixels around a tile that the network sees as well. Its dilated convolutions reach 288 pixels, whatever it has
 learned, and what they look at reaches further; docs/large-images.md shows what more or less would do."""
 

@@ -83,7 +83,7 @@ def add_command(commands: Any) -> None:
         "--tile", metavar="N", type=int, help="side of the tiles, less where memory is short (default: 768)"
     )
     group.add_argument(
-        "--halo", metavar="N", type=int, help="pixels around a tile that the network sees too (default: 384)"
+        "--halo", metavar="N", type=int, help="pixels around a tile that the network sees too (default: 448)"
     )
     group.add_argument(
         "--overwrite", action="store_true", help="start over where NAME.zarr is of another image or model"
