@@ -19,7 +19,7 @@ from napari_softseg.saving import replacing
 TOLERANCE = 1e-4
 CHECKED_SHAPES = ((2, 70, 91), (1, 1, 1), (1, 33, 16))
 """Batch, height, width: the first is also what the network is traced with."""
-INSTALL = "pip install 'napari-softseg[onnx]'"
+INSTALL = "pip install onnx onnxruntime onnxscript"
 
 
 class _Probabilities(nn.Module):

@@ -153,7 +153,7 @@ def iter_train(
                 tensorboard.add(event)
                 yield event
         processes.wait()
-        result = TrainResult(folder.path, status, trainer.best, message, annotated.skipped, processes.first)
+        result = TrainResult(folder.path, status, trainer.best, message, trainer.skipped, processes.first)
         end_event = {
             "event": "end",
             "status": status,
@@ -248,6 +248,7 @@ class _Trainer:
         self.best: dict[str, Any] | None = None
         self.sums: dict[str, float] = defaultdict(float)
         self.masks = masks
+        self.skipped = [*annotated.skipped, *([] if masks is None else masks.skipped)]
 
     def run(self, state: State | None, stop: threading.Event) -> Generator[Event, None, tuple[str, str]]:
         """Yield events; return status and message."""
@@ -307,6 +308,8 @@ class _Trainer:
             "device": str(self.processes.device),
             "processes": self.processes.count,
             "images": len(self.annotated),
+            "skipped": [list(one) for one in self.skipped],
+            "warnings": self.annotated.warnings,
             "val_images": 0 if self.masks is None else len(self.masks),
         }
 
@@ -445,7 +448,8 @@ class _Trainer:
                 continue
             return (
                 f"The memory of {device} does not hold a batch of {size} crops of {self.options.crop}; "
-                f"{smaller} fit: --batch {smaller} --accumulate {-(-size // smaller)} --resume."
+                f"{smaller} fit: start again in another folder with --batch {smaller} "
+                f"--accumulate {-(-size // smaller)}."
             )
         return (
             f"The memory of {device} does not hold a single crop of {self.options.crop}; "
@@ -472,7 +476,8 @@ def _why_diverged(values: Mapping[str, float], epoch: int, step: int, options: T
     guilty = ", ".join(name for name, value in _terms(values).items() if not math.isfinite(value))
     return (
         f"the loss became {values['loss']} in epoch {epoch + 1}, step {step + 1} ({guilty or 'its sum'}); "
-        f"try a smaller --lr than {options.lr:g}; the models of the epochs before are kept"
+        f"start again in another folder with a smaller --lr than {options.lr:g}; the models of the epochs "
+        "before are kept"
     )
 
 

@@ -18,8 +18,8 @@ _SOLVER = {spec.name: spec.metadata for spec in fields(SolveOptions)}
 class Preset(Choice):
     """How much to spend."""
 
-    FAST = "fast", "a minute or two on a few images, for correcting and training again"
-    BALANCED = "balanced", "small crops and a few thousand steps: a laptop over lunch, a GPU in minutes"
+    FAST = "fast", "100 steps on a few images, for correcting and training again"
+    BALANCED = "balanced", "crops of 321 pixels, 680 steps on up to 100 images and more on more"
     PAPER = "paper", "the paper's recipe: 60 epochs of either stage, crops of 513, batch 12; wants a GPU"
 
 
@@ -43,7 +43,7 @@ class HardLabels(Choice):
 class Normalisation(Choice):
     """What the terms of the loss are divided by."""
 
-    SEEDS = "seeds", "all by the number of stroke pixels in the batch (the paper's ancestor)"
+    SEEDS = "seeds", "all by the number of stroke pixels in the batch, as in robust_trust_region"
     MEANS = "means", "each by the number of its own pixels"
 
 
@@ -235,7 +235,7 @@ class TrainOptions:
     held_out: float = field(
         default=0.1,
         metadata={
-            "help": "share of the strokes kept to score on, without --val",
+            "help": "share of every class's strokes kept to score on without --val, at least one of two",
             "minimum": 0.0,
             "maximum": 0.9,
         },

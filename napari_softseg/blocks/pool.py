@@ -100,9 +100,7 @@ def open_pool(scheduler: str | None, workers: int | None) -> Iterator[Pool]:
     try:
         from distributed import Client, KilledWorker
     except ImportError:
-        raise InputError(
-            "A scheduler needs dask.distributed: pip install 'napari-softseg[distributed]'."
-        ) from None
+        raise InputError("A scheduler needs dask.distributed: pip install distributed.") from None
     try:
         client = Client(scheduler, timeout=PATIENCE)
     except (OSError, TimeoutError, ValueError) as error:

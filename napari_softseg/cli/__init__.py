@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0 if all went well, 2 on bad input or if a file cannot be read or written
+        0 if all went well, 1 if a training diverged, 2 on bad input or if a file cannot be read or written
         (one line on stderr says why), 130 if interrupted with Ctrl-C.
     """
     parser = _make_parser()

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 DESCRIPTION = """Train every variant of the paper's comparisons and write what came out.
 
 Every run is a train command of its own in OUT/VARIANT_seedN. The same command again
-keeps finished runs and goes on with interrupted ones. OUT gets results.md with tables
+keeps finished runs and goes on with interrupted ones. All variants with three seeds are
+75 runs: begin with --schedule tiny, or --only full,pce,soft-cd --seeds 0. OUT gets results.md with tables
 and a plot, results.json and results.csv.
 
 variants:
@@ -67,7 +68,7 @@ def add_command(commands: Any) -> None:
         help="progress bar on stderr (default: if that is a terminal)",
     )
     group = parser.add_argument_group("how to train, instead of what the schedule says")
-    add_field_flags(group, TrainOptions, _no_default, without=SET_BY_VARIANTS)
+    add_field_flags(group, TrainOptions, _no_default, without=SET_BY_VARIANTS | {"held_out"})
     parser.set_defaults(run=run)
 
 

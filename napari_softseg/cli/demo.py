@@ -77,7 +77,7 @@ def _has_display() -> bool:
 
 
 def _require_napari() -> None:
-    hint = 'install it with: pip install "napari-softseg[all]"'
+    hint = 'install it with: pip install "napari[all]"'
     if find_spec("napari") is None or find_spec("qtpy") is None:
         raise InputError(f"The demo needs napari; {hint}")
     if not any(find_spec(binding) for binding in ("PyQt6", "PyQt5", "PySide6", "PySide2")):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 DESCRIPTION = """Predict the images of a folder and compare them with its masks.
 
 Every image at its own size, one by one, at one scale; all pixels of all images in one
-confusion matrix. Pixels without truth (255) are left out. Classes of model and folder
+confusion matrix. Pixels without truth are left out. Classes of model and folder
 must be the same by value and name."""
 
 
@@ -39,6 +39,9 @@ def add_command(commands: Any) -> None:
         type=int,
         help="value without a stroke in FOLDER's scribbles, from which its class values are counted\n"
         "(default: what the folder says)",
+    )
+    parser.add_argument(
+        "--ignore", metavar="N", type=int, default=255, help="value that masks leave out (default: 255)"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     parser.add_argument("--tile", metavar="N", type=int, help="side of the tiles of large images")
@@ -65,7 +68,11 @@ def run(arguments: argparse.Namespace) -> int:
     resolve_device(arguments.device)
     loaded = load_model(arguments.model)
     folder = open_annotated(
-        arguments.folder, unlabelled=arguments.unlabelled, strict=arguments.strict, need="masks"
+        arguments.folder,
+        unlabelled=arguments.unlabelled,
+        ignore=arguments.ignore,
+        strict=arguments.strict,
+        need="masks",
     )
     stop = threading.Event()
     tile = TILE if arguments.tile is None else arguments.tile

@@ -91,7 +91,7 @@ def _is_path(text: str) -> bool:
 
 
 def _metavar(spec: Field[Any]) -> str:
-    if spec.name == "unary":
+    if spec.name in ("unary", "weights"):
         return "NAME|PATH"
     if "choices" in spec.metadata:
         return "NAME"

@@ -28,13 +28,14 @@ DIVERGED_CODE = 1
 DESCRIPTION = """Train a network on annotated folders: strokes first, then strokes and the solver's
 soft pseudo-labels.
 
-A folder is a project of the viewer, or has images/ and scribbles/ with the same file
+A folder is a project (project.json), or has images/ and scribbles/ with the same file
 names, or one of the layouts of PASCAL VOC, Cityscapes and ADE20K (docs/training.md).
-Several folders train one model together, or with --each one model each, in OUT/FOLDER.
+Several folders train one model together, or with --each one model each, in RUN/FOLDER.
 
 RUN gets best.safetensors, last.safetensors, config.json, log.jsonl and pictures.
 Ctrl-C once stops after the step, with everything saved; --resume goes on, also after
-a crash, and comes to the same network as a run that was never stopped.
+a crash (from the last whole epoch). On a CPU the network is then that of a run that
+was never stopped.
 
 On several GPUs or machines: torchrun --nproc-per-node N -m napari_softseg train ..."""
 
@@ -47,7 +48,9 @@ def add_command(commands: Any) -> None:
         description=DESCRIPTION,
         formatter_class=argparse.RawTextHelpFormatter,
     )
-    parser.add_argument("folders", metavar="FOLDER", nargs="*", help="annotated folder")
+    parser.add_argument(
+        "folders", metavar="FOLDER", nargs="*", help="annotated folder (none with --resume alone)"
+    )
     parser.add_argument("-o", "--output", metavar="RUN", required=True, help="folder for what is written")
     parser.add_argument("--val", metavar="FOLDER", help="folder with masks to score on")
     parser.add_argument("--each", action="store_true", help="one model per folder, in RUN/FOLDER")
@@ -74,7 +77,7 @@ def _shown_default(spec: Field[Any]) -> tuple[Any, str]:
     """Return that no flag means nothing was chosen, and the defaults of all presets."""
     assert spec.default is not MISSING
     others = [f"{name} {values[spec.name]}" for name, values in PRESETS.items() if spec.name in values]
-    return None, ", ".join([str(spec.default).lower(), *others])
+    return None, ", ".join([str(spec.default), *others]).replace("True", "yes").replace("False", "no")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -172,6 +175,9 @@ def _shown(arguments: argparse.Namespace) -> Iterator[Callable[[Event], None]]:
         def show(event: Event) -> None:
             if arguments.events is not None:
                 print(json.dumps(event, allow_nan=False), flush=True)
+            elif event["event"] == "start":
+                for warning in event["warnings"]:
+                    bar.write(f"napari-softseg: {warning}", file=sys.stderr)
             elif event["event"] == "epoch":
                 bar.write(_epoch_line(event), file=sys.stdout)
                 sys.stdout.flush()

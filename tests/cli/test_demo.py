@@ -91,7 +91,7 @@ def test_no_napari_or_no_qt(
     result = run("demo", "-o", case.folder)
     assert result.code == 2
     assert says in result.err
-    assert 'pip install "napari-softseg[all]"' in result.err
+    assert 'pip install "napari[all]"' in result.err
 
 
 @pytest.mark.usefixtures("no_display")
