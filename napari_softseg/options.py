@@ -8,7 +8,7 @@ against :class:`SolveOptions`. This module imports neither torch nor Qt, so that
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields
 from enum import StrEnum
 from typing import Any, Self
 
@@ -182,8 +182,12 @@ def check_fields(options: Any) -> None:
         If a name is unknown or a number is out of range; the message names the value and the way out.
     """
     for spec in fields(options):
-        value = getattr(options, spec.name)
-        object.__setattr__(options, spec.name, _checked(spec.name, value, str(spec.type), spec.metadata))
+        object.__setattr__(options, spec.name, checked_field(spec, getattr(options, spec.name)))
+
+
+def checked_field(spec: Field[Any], value: Any) -> Any:
+    """Return a value for one field in its type, or raise InputError; rules among fields are not checked."""
+    return _checked(spec.name, value, str(spec.type), spec.metadata)
 
 
 def _checked(name: str, value: Any, kind: str, metadata: Any) -> Any:

@@ -38,7 +38,7 @@ class CropSet(Dataset[Sample]):
     def __init__(self, folder: AnnotatedFolder, options: TrainOptions, held_out: float) -> None:
         self._folder = folder
         self._options = options
-        self._held_out = held_out
+        self.held_out = held_out
 
     def __getitem__(self, draw: Draw) -> Sample:
         """Return one crop."""
@@ -54,23 +54,22 @@ class CropSet(Dataset[Sample]):
         )
 
     def sample(self, image: int) -> Sample:
-        """Return a whole image with the strokes to train on."""
-        sample = self._load(image)
-        if self._held_out == 0:
-            return sample
-        return replace(sample, seeds=self._split(image, sample)[0])
-
-    def scored_sample(self, image: int) -> Sample:
-        """Return a whole image whose truth is its held-out strokes."""
-        sample = self._load(image)
-        return replace(sample, truth=self._split(image, sample)[1])
-
-    def _load(self, image: int) -> Sample:
+        """Return a whole image with the strokes to train on, shrunk as the options say."""
         sample = self._folder.load(image)
+        if self.held_out > 0:  # of the strokes as they were drawn: shrunk ones may touch
+            sample = replace(sample, seeds=self._split(image, sample)[0])
         return sample if self._options.resize is None else shrink(sample, self._options.resize)
 
+    def scored_sample(self, image: int) -> Sample:
+        """Return a whole image at its own size, whose truth is its held-out strokes."""
+        sample = self._folder.load(image)
+        return replace(sample, truth=self._split(image, sample)[1])
+
+    def __len__(self) -> int:
+        return len(self._folder)
+
     def _split(self, image: int, sample: Sample) -> tuple[torch.Tensor, torch.Tensor]:
-        return hold_out_strokes(sample.seeds, self._held_out, sample_generator(self._options.seed, 0, image))
+        return hold_out_strokes(sample.seeds, self.held_out, sample_generator(self._options.seed, 0, image))
 
     def batches(self, draws: list[list[Draw]], workers: int) -> Iterator[Batch]:
         """Return the batches of these draws, loaded by so many processes."""

@@ -20,6 +20,7 @@ import torch
 
 from napari_softseg.errors import InputError
 from napari_softseg.models import DeepLabV3Plus, save_model
+from napari_softseg.models.files import BEST
 from napari_softseg.solver.device import is_out_of_memory
 from napari_softseg.training.crops import CropSet, to_device
 from napari_softseg.training.data import (
@@ -46,7 +47,7 @@ from napari_softseg.training.schedule import Schedule
 from napari_softseg.training.scoring import Scorer, take_pictures
 from napari_softseg.training.tensorboard import TensorBoardLog
 
-BEST, LAST = "best.safetensors", "last.safetensors"
+LAST = "last.safetensors"
 FINISHED, STOPPED, DIVERGED = "finished", "stopped", "diverged"
 _PICTURE_EPOCHS = 8
 
@@ -114,6 +115,7 @@ def iter_train(
         "options": as_json(options),
         "folders": [str(Path(folder).resolve()) for folder in folders],
         "val": None if val is None else str(Path(val).resolve()),
+        "processes": processes.count,
         "images": list(annotated.names),
         "classes": [
             {"value": value, "name": name}
@@ -121,14 +123,15 @@ def iter_train(
         ],
     }
     loss = TrainingLoss(options, len(annotated.class_values))
-    torch.manual_seed(options.seed)
-    network = make_network(annotated, options)
     with ExitStack() as stack:
         folder = RunFolder(Path(run))
+        resume = resume and folder.config_path.exists()
+        torch.manual_seed(options.seed)
+        # a state holds all of the network: going on needs no other weights
+        network = make_network(annotated, options, begun=resume and folder.state_path.exists())
         state = None
         if processes.first:
             stack.enter_context(folder)
-            resume = resume and folder.config_path.exists()
             if resume:
                 check_same_run(folder.config(), config)
                 state = folder.load_state()
@@ -175,6 +178,12 @@ def check_same_run(then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
             raise InputError(
                 f"The run has {name} {then['options'].get(name)}, but now it is {value}; "
                 "go on with the same options, or train into another folder."
+            )
+    for what, value in (("val", now["val"]), ("processes", now["processes"])):
+        if then.get(what) != value:
+            raise InputError(
+                f"The run has {what} {then.get(what)}, but now it is {value}; go on with the same, "
+                "or train into another folder."
             )
     for what in ("images", "classes"):
         if then[what] != now[what]:
@@ -242,7 +251,7 @@ class _Trainer:
         self.loss = loss
         scored_on_strokes = masks is None and options.loss != Loss.FULL
         self.crops = CropSet(annotated, options, options.held_out if scored_on_strokes else 0.0)
-        self.scorer = Scorer(options, annotated.class_names, masks, self.crops, len(annotated))
+        self.scorer = Scorer(annotated.class_names, masks, self.crops)
         self.precision = precision
         self.scaler = torch.amp.GradScaler(processes.device.type, enabled=self.precision == torch.float16)
         self.best: dict[str, Any] | None = None
@@ -266,7 +275,7 @@ class _Trainer:
             epoch_began = time.perf_counter()
             draws = schedule.batches(epoch, self.processes.number, step - epoch * schedule.steps_per_epoch)
             batches = self.crops.batches(draws, self._workers)
-            set_training_mode(self.network, options, options.batch)
+            set_training_mode(self.network, options, self.processes.crops_in_a_statistic(options.batch))
             while step < (epoch + 1) * schedule.steps_per_epoch:
                 if self.processes.any(stop.is_set()):
                     return self._stopped(epoch, step)
@@ -290,7 +299,12 @@ class _Trainer:
             event = self._end_epoch(epoch, step, stop, epoch_began)
             if event is None:
                 return self._stopped(epoch, step)
-            yield event
+            if not all(bool(parameter.isfinite().all()) for parameter in self.network.parameters()):
+                return DIVERGED, _why_diverged({"loss": math.nan}, epoch, step - 1, options)
+            yield event  # into the log before the state counts the epoch as done
+            self.sums.clear()
+            self._save(epoch + 1, step)
+            self._take_pictures(epoch + 1)
         return FINISHED, f"finished {options.epochs} epochs"
 
     def _start_event(self, step: int) -> Event:
@@ -382,22 +396,8 @@ class _Trainer:
             best = val is not None and (self.best is None or val["miou"] > self.best["miou"])
             if val is not None and best:
                 self.best = {"epoch": done, "miou": val["miou"]}
-            if last or done * _PICTURE_EPOCHS // options.epochs > epoch * _PICTURE_EPOCHS // options.epochs:
-                take_pictures(
-                    self.folder.path,
-                    done,
-                    self.network,
-                    self.crops,
-                    self.annotated.class_values,
-                    options,
-                    self.processes.device,
-                    len(self.annotated),
-                )
             if best or self.best is None:
                 self._save_model(BEST, done, val)
-            self.sums.clear()
-            self._save(done, step)
-        self.sums.clear()
         return {
             "event": "epoch",
             "epoch": done,
@@ -407,6 +407,19 @@ class _Trainer:
             "seconds": time.perf_counter() - began,
             "best": best,
         }
+
+    def _take_pictures(self, done: int) -> None:
+        """Write pictures after some of the epochs, the last one included."""
+        epochs = self.options.epochs
+        if self.processes.first and done * _PICTURE_EPOCHS // epochs > (done - 1) * _PICTURE_EPOCHS // epochs:
+            take_pictures(
+                self.folder.path,
+                done,
+                self.network,
+                self.crops,
+                self.loss,
+                self.processes.device,
+            )
 
     def _save(self, epoch: int, step: int) -> None:
         """Save the latest model, and all that going on needs."""
@@ -434,6 +447,11 @@ class _Trainer:
         """Try smaller batches, and say which one fits."""
         device = self.processes.device
         size = len(batch.images)
+        if self.processes.count > 1:  # the others are elsewhere: nothing can be tried without them
+            return (
+                f"The memory of {device} does not hold a batch of {size} crops of {self.options.crop}; start again "
+                "in another folder with a smaller --batch and more --accumulate."
+            )
         smaller = size // 2
         while smaller >= 1:
             self.optimiser.zero_grad(set_to_none=True)
@@ -449,7 +467,7 @@ class _Trainer:
             return (
                 f"The memory of {device} does not hold a batch of {size} crops of {self.options.crop}; "
                 f"{smaller} fit: start again in another folder with --batch {smaller} "
-                f"--accumulate {-(-size // smaller)}."
+                f"--accumulate {self.options.accumulate * -(-size // smaller)}."
             )
         return (
             f"The memory of {device} does not hold a single crop of {self.options.crop}; "

@@ -17,8 +17,8 @@ SMALL_BATCH = 8
 _NETWORK, _MOMENTUM = "network.", "momentum."
 
 
-def make_network(folder: AnnotatedFolder, options: TrainOptions) -> DeepLabV3Plus:
-    """Return the network a run starts from.
+def make_network(folder: AnnotatedFolder, options: TrainOptions, *, begun: bool) -> DeepLabV3Plus:
+    """Return the network a run starts from; of one that has begun, with random weights.
 
     Raises
     ------
@@ -34,7 +34,7 @@ def make_network(folder: AnnotatedFolder, options: TrainOptions) -> DeepLabV3Plu
         dropout=options.dropout,
         longest=options.resize,
     )
-    return build_model(config, options.weights, progress=True)
+    return build_model(config, "none" if begun else options.weights, progress=True)
 
 
 def make_optimiser(network: DeepLabV3Plus, options: TrainOptions) -> torch.optim.SGD:

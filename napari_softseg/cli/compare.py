@@ -68,7 +68,7 @@ def add_command(commands: Any) -> None:
         help="progress bar on stderr (default: if that is a terminal)",
     )
     group = parser.add_argument_group("how to train, instead of what the schedule says")
-    add_field_flags(group, TrainOptions, _no_default, without=SET_BY_VARIANTS | {"held_out"})
+    add_field_flags(group, TrainOptions, _no_default, without=SET_BY_VARIANTS)
     parser.set_defaults(run=run)
 
 

@@ -9,7 +9,9 @@ from functools import partial
 from typing import Any
 
 from napari_softseg.errors import InputError
-from napari_softseg.options import SolveOptions, Unary
+from napari_softseg.options import SolveOptions, Unary, checked_field
+
+_UNARY = next(spec for spec in fields(SolveOptions) if spec.name == "unary")
 
 
 def add_option_flags(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +46,7 @@ def add_field_flags(
         if str(spec.type) == "bool":
             given["action"] = argparse.BooleanOptionalAction
         else:
-            given["type"] = unary_or_path if spec.name == "unary" else partial(_checked, options, spec.name)
+            given["type"] = unary_or_path if spec.name == "unary" else partial(_checked, spec)
             given["metavar"] = _metavar(spec)
         group.add_argument(flag_of(spec.name), **given)
 
@@ -59,22 +61,17 @@ def flag_of(name: str) -> str:
     return "--" + name.rstrip("_").replace("_", "-")
 
 
-def checked_field(options: type[Any], name: str, value: Any) -> Any:
-    """Return the value of one field as `options` checks it, or raise InputError."""
-    return getattr(options(**{name: value}), name)
-
-
-def _checked(options: type[Any], name: str, text: str) -> Any:
+def _checked(spec: Field[Any], text: str) -> Any:
     """Convert for argparse, which puts the flag before the message."""
     try:
-        return checked_field(options, name, text)
+        return checked_field(spec, text)
     except InputError as error:
         raise argparse.ArgumentTypeError(str(error).rstrip(".")) from None
 
 
 def unary_or_path(text: str) -> str:
     """Return a unary's name, or a path as it is."""
-    return text if _is_path(text) else str(_checked(SolveOptions, "unary", text))
+    return text if _is_path(text) else str(_checked(_UNARY, text))
 
 
 def is_unary_name(text: str) -> bool:

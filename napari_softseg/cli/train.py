@@ -12,9 +12,10 @@ from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_softseg.cli.option_flags import add_field_flags, checked_field
+from napari_softseg.cli.option_flags import add_field_flags
 from napari_softseg.cli.running import interrupt_sets
 from napari_softseg.errors import InputError
+from napari_softseg.options import checked_field
 from napari_softseg.training.options import PRESETS, TrainOptions, train_options
 
 if TYPE_CHECKING:
@@ -102,8 +103,15 @@ def run(arguments: argparse.Namespace) -> int:
         jobs = [([folder], output / name) for folder, name in zip(folders, names, strict=True)]
     code = 0
     for job_folders, job_output in jobs:
-        result = _train(job_folders, job_output, options, arguments)
-        if result is None or result.status == "stopped":
+        try:
+            result = _train(job_folders, job_output, options, arguments)
+        except InputError as error:
+            if len(jobs) == 1:
+                raise
+            print(f"napari-softseg: error: {job_output}: {error}", file=sys.stderr)
+            code = 2
+            continue
+        if result.status == "stopped":
             return 130
         if result.status == "diverged":
             print(f"napari-softseg: error: {result.message}", file=sys.stderr)
@@ -127,19 +135,19 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} is no YAML: {' '.join(str(error).split())}.") from None
     if not isinstance(content, dict):
         raise InputError(f"Expected {path} to hold options as 'name: value' lines, but got {content!r}.")
-    names = {spec.name.rstrip("_"): spec.name for spec in fields(TrainOptions)}
+    specs = {spec.name.rstrip("_"): spec for spec in fields(TrainOptions)}
     chosen = {}
     for key, value in content.items():
-        name = names.get(str(key).replace("-", "_").rstrip("_"))
-        if name is None:
-            raise InputError(f"Unknown option {key!r} in {path}; choose one of: {', '.join(names)}.")
-        chosen[name] = checked_field(TrainOptions, name, value)
+        spec = specs.get(str(key).replace("-", "_").rstrip("_"))
+        if spec is None:
+            raise InputError(f"Unknown option {key!r} in {path}; choose one of: {', '.join(specs)}.")
+        chosen[spec.name] = checked_field(spec, value)
     return chosen
 
 
 def _train(
     folders: list[Path], output: Path, options: TrainOptions, arguments: argparse.Namespace
-) -> TrainResult | None:
+) -> TrainResult:
     from napari_softseg.training.loop import iter_train
 
     stop = threading.Event()
@@ -181,6 +189,8 @@ def _shown(arguments: argparse.Namespace) -> Iterator[Callable[[Event], None]]:
             elif event["event"] == "epoch":
                 bar.write(_epoch_line(event), file=sys.stdout)
                 sys.stdout.flush()
+            if event["event"] == "start":
+                bar.initial = bar.n = event["step"]
             if event["event"] == "step":
                 bar.total = event["steps"]
                 bar.set_postfix_str(f"loss {event['loss']:.4g}", refresh=False)

@@ -82,6 +82,22 @@ def test_one_model_each(folder: Path, tmp_path: Path, run: RunProgram) -> None:
     assert len(json.loads((tmp_path / "both" / "config.json").read_text())["images"]) == 8
 
 
+def test_a_folder_that_fails_does_not_stop_the_others(folder: Path, tmp_path: Path, run: RunProgram) -> None:
+    result = run("train", tmp_path / "gone", folder, "-o", tmp_path / "runs", "--each", *flags())
+    assert result.code == 2
+    assert result.err.count("\n") == 1
+    assert "gone does not exist" in result.err
+    load_model(tmp_path / "runs" / "tiny")
+
+
+def test_options_are_checked_together(folder: Path, tmp_path: Path, run: RunProgram) -> None:
+    zoom = ["--scale-low", "2.5", "--scale-high", "3"]
+    assert run("train", folder, "-o", tmp_path / "run", *flags(), *zoom).code == 0
+    refused(
+        run, folder, "-o", tmp_path / "x", *flags(), "--scale-low", "3", says="scale_high, but got 3 and 2"
+    )
+
+
 def test_ctrl_c_keeps_everything(folder: Path, tmp_path: Path) -> None:
     command = [*COMMAND, "train", str(folder), "-o", str(tmp_path / "run"), "--events", "jsonl"]
     with subprocess.Popen(

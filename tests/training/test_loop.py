@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,10 @@ import torch
 
 from napari_softseg.errors import InputError
 from napari_softseg.models import DeepLabV3Plus, load_model
-from napari_softseg.training.loop import TrainResult, iter_train
+from napari_softseg.training.crops import CropSet
+from napari_softseg.training.data import open_annotated, shrink
+from napari_softseg.training.evaluate import iter_evaluate
+from napari_softseg.training.loop import iter_train
 from napari_softseg.training.run_folder import RunFolder, read_config, read_log
 from tests.training.folders import TINY, tiny, write_folder
 
@@ -28,7 +32,7 @@ def flags(**options: Any) -> list[str]:
     return [part for name, value in given.items() for part in (f"--{name.replace('_', '-')}", str(value))]
 
 
-def finish(events: Any) -> tuple[list[dict[str, Any]], TrainResult]:
+def finish(events: Any) -> tuple[list[Any], Any]:
     seen = []
     while True:
         try:
@@ -151,6 +155,30 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been_killed(
     assert_same_models(run, straight)
 
 
+def test_scores_are_those_of_evaluate(folder: Path, tmp_path: Path) -> None:
+    options = tiny(epochs=1, resize=40, batch_norm="train")
+    events, _ = finish(iter_train([folder], tmp_path / "run", options, val=folder))
+    found = finish(iter_evaluate(load_model(tmp_path / "run").model, open_annotated(folder, need="masks")))[1]
+    val = next(event["val"] for event in events if event["event"] == "epoch")
+    assert val["miou"] == pytest.approx(found.confusion.miou)
+
+
+@pytest.mark.parametrize("resize", [None, 30])
+def test_strokes_to_score_on_are_not_trained_on(resize: int | None, folder: Path) -> None:
+    annotated = open_annotated(folder)
+    crops = CropSet(annotated, tiny(resize=resize), 0.3)
+    for number in range(len(crops)):
+        held = crops.scored_sample(number).truth
+        assert held is not None
+        everything = annotated.load(number)
+        kept = everything.seeds.clone()
+        kept[held >= 0] = -1
+        assert int((held >= 0).sum()) > 0
+        expected = replace(everything, seeds=kept)
+        expected = expected if resize is None else shrink(expected, resize)
+        assert torch.equal(crops.sample(number).seeds, expected.seeds)
+
+
 def test_two_processes_train_as_one(folder: Path, tmp_path: Path) -> None:
     same = {
         "precision": "fp32",
@@ -198,7 +226,10 @@ def test_training_goes_on_from_a_model_by_the_names_of_its_classes(
     assert sum(tensor.shape[:1] == (2,) for tensor in theirs.values()) == 2
 
 
-@pytest.mark.parametrize(("most", "says"), [(1, "1 fit: --batch 1 --accumulate 4"), (0, "a smaller --crop")])
+@pytest.mark.parametrize(
+    ("most", "says"),
+    [(1, "1 fit: start again in another folder with --batch 1 --accumulate 4"), (0, "a smaller --crop")],
+)
 def test_full_memory_says_what_would_fit(most: int, says: str, folder: Path, tmp_path: Path) -> None:
     def fail_above(module: torch.nn.Module, inputs: Any) -> None:
         if isinstance(module, DeepLabV3Plus) and len(inputs[0]) > most:
@@ -221,10 +252,20 @@ class TestBadInput:
         with pytest.raises(InputError, match=r"The run has lr 0\.001, but now it is 0\.5"):
             next(iter_train([folder], straight, tiny(lr=0.5), resume=True))
 
-    def test_other_images(self, straight: Path, tmp_path: Path) -> None:
+    def test_other_masks_to_score_on(self, folder: Path, straight: Path) -> None:
+        with pytest.raises(InputError, match=r"The run has val .*, but now it is None"):
+            next(iter_train([folder], straight, tiny(), resume=True))
+
+    def test_another_number_of_processes(self, folder: Path, straight: Path, tmp_path: Path) -> None:
+        config = json.loads((straight / "config.json").read_text())
+        (tmp_path / "config.json").write_text(json.dumps({**config, "processes": 2}))
+        with pytest.raises(InputError, match="The run has processes 2, but now it is 1"):
+            next(iter_train([folder], tmp_path, tiny(), val=folder, resume=True))
+
+    def test_other_images(self, folder: Path, straight: Path, tmp_path: Path) -> None:
         other = write_folder(tmp_path / "other", n_images=3)
         with pytest.raises(InputError, match=r"The images of the run have changed \(3\)"):
-            next(iter_train([other], straight, tiny(), resume=True))
+            next(iter_train([other], straight, tiny(), val=folder, resume=True))
 
     def test_a_run_that_is_being_trained(self, folder: Path, tmp_path: Path) -> None:
         with RunFolder(tmp_path), pytest.raises(InputError, match="being trained in by another process"):
@@ -234,6 +275,7 @@ class TestBadInput:
         events = iter_train([folder], tmp_path / "run", tiny())
         while next(events)["event"] != "epoch":
             pass
+        next(events)  # the state is saved once the log has the epoch
         events.close()
         state = tmp_path / "run" / "state.safetensors"
         state.write_bytes(state.read_bytes()[:1000])

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from statistics import fmean, stdev
 
+from scipy.stats import t as student
+
 from napari_softseg.training.compare.variants import Claim, Variant
 
 Scores = Mapping[str, Mapping[int, float]]
@@ -69,7 +71,7 @@ def judged(claim: Claim, scores: Scores, variants: Sequence[Variant]) -> Finding
     """Return what the scores say of a claim.
 
     Runs of the same seed are compared with each other: they share their start, crops and order. A
-    difference counts as above noise where it exceeds twice its standard error over seeds.
+    difference counts as above noise where the 95 % interval of its mean (Student's t) leaves out zero.
     """
     names = (*claim.better, *claim.worse)
     missing = tuple(name for name in names if not scores.get(name))
@@ -96,7 +98,7 @@ def _verdict(mean: float, error: float, count: int) -> Verdict:
         return Verdict.NOT_RUN
     if count == 1:
         return Verdict.ONE_SEED if mean >= 0 else Verdict.NOT_ONE_SEED
-    clear = abs(mean) > 2 * error
+    clear = abs(mean) > float(student.ppf(0.975, count - 1)) * error
     if mean >= 0:
         return Verdict.YES if clear else Verdict.WITHIN_NOISE
     return Verdict.NO if clear else Verdict.NOT_WITHIN_NOISE

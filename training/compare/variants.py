@@ -134,7 +134,9 @@ VARIANTS = [
     ),
 ]
 
-SET_BY_VARIANTS = frozenset({"preset", "seed"}).union(*(variant.options for variant in VARIANTS)) - {
+SET_BY_VARIANTS = frozenset({"preset", "seed", "held_out"}).union(
+    *(variant.options for variant in VARIANTS)
+) - {
     "bandwidth",
     "reach",
 }

@@ -147,7 +147,7 @@ def markdown(results: Results) -> str:
         f"![Mean IoU of every run]({PLOT.as_posix()})",
         "## What the paper found, and what came out here\n\n"
         "Differences are in points of mean IoU after the last epoch, of runs with the same seed. Noise is "
-        "twice the standard error of that difference over seeds.",
+        "the 95 % interval (Student's t) of that difference over seeds.",
         _table(
             ["finding", "came out", "difference", "seeds", "paper"],
             [_finding_row(one) for one in results.findings],

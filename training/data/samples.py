@@ -45,8 +45,6 @@ class Batch:
     truth: Tensor | None
     """(B, H, W) int64 class index, -1 where it is unknown; None if no sample has a mask."""
     names: tuple[str, ...]
-    held_out: Tensor | None = None
-    """(B, H, W) int64 class index of strokes kept out of training to score on, -1 elsewhere."""
 
 
 def collate(samples: Sequence[Sample]) -> Batch:

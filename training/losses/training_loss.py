@@ -25,7 +25,6 @@ from torch import Tensor, nn
 from napari_softseg.errors import InputError
 from napari_softseg.options import CrossEntropy, Neighborhood, SolveOptions
 from napari_softseg.solver.api import check_method
-from napari_softseg.solver.problem import Problem
 from napari_softseg.solver.relaxations import CLASS_DIM, wide_type
 from napari_softseg.training.losses.terms import entropy, labelled, potts, self_labelling
 from napari_softseg.training.options import HardLabels, Loss, Normalisation, TrainOptions
@@ -129,23 +128,43 @@ class TrainingLoss(nn.Module):
             problem = batch_problem(images, nothing, batch.valid, self.n_classes, options)
             terms["potts"] = potts(logits, problem) * of_free
             return _joined(terms)
-        sigma = logits.detach().softmax(CLASS_DIM)
-        problem = batch_problem(images, seeds, batch.valid, self.n_classes, options, sigma)
-        if loss == Loss.SELF:
-            minimum = soft_labels(problem, options.sweeps)
-            labels, cross_entropy = minimum.labels, options.cross_entropy
-            terms["potts"] = minimum.terms.pairwise * of_free
-        else:
-            labels, cross_entropy = self._hard_labels(problem), options.cross_entropy
-            if cross_entropy == CrossEntropy.CCE:
-                cross_entropy = CrossEntropy.CE  # equal on one-hot labels, and exact however small sigma is
+        labels, pairwise = self.pseudo_labels(logits.detach().softmax(CLASS_DIM), images, seeds, batch.valid)
+        cross_entropy = options.cross_entropy
+        if pairwise is not None:
+            terms["potts"] = pairwise * of_free
+        elif cross_entropy == CrossEntropy.CCE:
+            cross_entropy = CrossEntropy.CE  # equal on one-hot labels, and exact however small sigma is
         terms["self"] = options.eta * self_labelling(logits, labels, cross_entropy, free) * of_free
         return _joined(terms, labels)
 
-    def _hard_labels(self, problem: Problem) -> Tensor:
-        if self.options.hard_labels == HardLabels.CUT:
-            return cut_labels(problem)
-        return most_likely(soft_labels(problem, self.options.sweeps).labels)
+    def pseudo_labels(
+        self, sigma: Tensor, images: Tensor, seeds: Tensor, valid: Tensor
+    ) -> tuple[Tensor, float | None]:
+        """Return what losses self and hard train on, and of soft labels the Potts term of their energy.
+
+        Parameters
+        ----------
+        sigma : (B, K, H, W) float tensor
+            What the network says.
+        images : (B, C, H, W) float tensor
+            Intensities in 0..255.
+        seeds : (B, H, W) int64 tensor
+            Class index on strokes, -1 elsewhere.
+        valid : (B, H, W) bool tensor
+            False on padding.
+
+        Returns
+        -------
+        (B, K, H, W) float tensor and float or None
+        """
+        options = self.options
+        problem = batch_problem(images, seeds, valid, self.n_classes, options, sigma)
+        if options.loss == Loss.HARD and options.hard_labels == HardLabels.CUT:
+            return cut_labels(problem), None
+        minimum = soft_labels(problem, options.sweeps)
+        if options.loss == Loss.HARD:
+            return most_likely(minimum.labels), None
+        return minimum.labels, minimum.terms.pairwise
 
 
 def _shares(logits: Tensor, count_scale: CountScale, *masks: Tensor) -> Tensor:

@@ -69,11 +69,11 @@ class RunLog:
 
     @property
     def best(self) -> Epoch | None:
-        """The epoch of the best validated score; the latest of equals."""
+        """The epoch of the best validated score; the first of equals, as the loop keeps it."""
         scored = [
             epoch for epoch in self.epochs if epoch.val is not None and epoch.val.miou == epoch.val.miou
         ]
-        return max(scored, key=lambda epoch: (epoch.val.miou, epoch.number), default=None)  # type: ignore[union-attr]
+        return max(scored, key=lambda epoch: epoch.val.miou, default=None)  # type: ignore[union-attr]
 
     @property
     def last(self) -> Epoch | None:

@@ -282,7 +282,6 @@ def test_a_batch_holds_samples_of_different_sizes() -> None:
     assert (batch.seeds[~batch.valid] == -1).all()
     assert (batch.images.movedim(1, -1)[~batch.valid] == PADDING).all()
     assert batch.names == ("noise", "noise")
-    assert batch.held_out is None
 
 
 def test_a_batch_without_masks_has_none() -> None:
