@@ -26,6 +26,7 @@ from napari_softseg.solver.checks import checked_image
 from napari_softseg.solver.device import is_out_of_memory, resolve_device
 from napari_softseg.solver.intensity import AS_IT_IS, IntensityRule, rule_of
 from napari_softseg.training.data.augment import resized_image, shrunk_size
+from napari_softseg.training.heap import trim_heap
 from napari_softseg.training.pools import Pools, PoolSums, given_pools
 from napari_softseg.training.tiles import BLEND, Floats, iter_blended
 
@@ -242,6 +243,8 @@ class TiledNetwork:
         with torch.inference_mode(), given_pools(self.model, self.pools):
             logits: Tensor = self.model(self._images(outer), window.inside(outer))
             result: Floats = logits[0].softmax(0).cpu().numpy()
+        del logits
+        self._end_part(outer)
         return result
 
     def _look(self) -> Iterator[tuple[int, int]]:
@@ -256,7 +259,12 @@ class TiledNetwork:
             outer = inner.widened(self.halo, self.plane.size)
             with torch.inference_mode():
                 sums.add(self._images(outer), outer, inner)
+            self._end_part(outer)
         self.pools = sums.means()
+
+    def _end_part(self, outer: Window) -> None:
+        if (outer.height, outer.width) != self.plane.size:
+            trim_heap()
 
     def _images(self, window: Window) -> Tensor:
         """Return (1, C, h, w) float32 intensities of a window, on the device."""
