@@ -97,25 +97,26 @@ def test_pseudo_labels_are_those_of_the_solver(neighborhood: str) -> None:
     batch = random_batch(size=(1, 30, 33))
     batch = dataclasses.replace(batch, images=batch.images.round())
     logits = random_logits(batch).detach().float()
-    loss = loss_of(batch, logits.requires_grad_(), neighborhood=neighborhood, sweeps=3)
+    loss = loss_of(batch, logits.requires_grad_(), neighborhood=neighborhood, sweeps=500)
     there = solve(
         batch.images[0].movedim(0, -1).byte().numpy(),
         batch.seeds[0].numpy() + 1,
         unary=logits.detach().softmax(1)[0].numpy(),
         neighborhood=neighborhood,
         bandwidth=30.0,
-        max_sweeps=3,
+        max_sweeps=500,
         tolerance=0.0,
         device="cpu",
     )
     assert loss.pseudo_labels is not None
+    # where both end: on the way there, a last bit of sigma may decide whether momentum is given up
     torch.testing.assert_close(
-        loss.pseudo_labels[0], torch.from_numpy(there.probabilities), atol=1e-5, rtol=0
+        loss.pseudo_labels[0], torch.from_numpy(there.probabilities), atol=1e-4, rtol=0
     )
     strokes = float((batch.seeds >= 0).sum())
     free = float((batch.seeds < 0).sum())
     assert loss.terms["potts"] == pytest.approx(there.terms.pairwise / free, rel=1e-4)
-    seeds_loss = loss_of(batch, logits, neighborhood=neighborhood, sweeps=3, normalisation="seeds")
+    seeds_loss = loss_of(batch, logits, neighborhood=neighborhood, sweeps=500, normalisation="seeds")
     assert seeds_loss.terms["potts"] == pytest.approx(there.terms.pairwise / strokes, rel=1e-4)
     # where sigma trains and the pseudo-labels do not
     one_hot = loss.pseudo_labels[0].movedim(0, -1)[batch.seeds[0] >= 0]
