@@ -86,6 +86,6 @@ def test_another_network_would_be_noticed(model: DeepLabV3Plus, exported: tuple[
 
 def test_without_the_packages(model: DeepLabV3Plus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxscript", None)
-    with pytest.raises(InputError, match=r"without onnxscript: pip install 'napari-softseg\[onnx\]'"):
+    with pytest.raises(InputError, match=r"without onnxscript: pip install onnx onnxruntime onnxscript"):
         export_onnx(model, tmp_path / "model.onnx")
     assert list(tmp_path.iterdir()) == []
