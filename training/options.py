@@ -270,6 +270,10 @@ PRESETS: dict[Preset, dict[str, Any]] = {
 }
 
 
+FREE = ("device", "workers")
+"""Options that do not change what is computed."""
+
+
 def train_options(**given: Any) -> TrainOptions:
     """Return the options of the preset named in `given`, changed by the rest of `given`.
 

@@ -20,6 +20,7 @@ from torch import Tensor
 from napari_softseg import __version__
 from napari_softseg.errors import InputError
 from napari_softseg.saving import replacing
+from napari_softseg.training.report.run_log import CONFIG, LOG
 
 Event = dict[str, Any]
 """One line of the log; see docs/training.md."""
@@ -70,12 +71,12 @@ class RunFolder:
     @property
     def config_path(self) -> Path:
         """Settings and data of the run."""
-        return self.path / "config.json"
+        return self.path / CONFIG
 
     @property
     def log_path(self) -> Path:
         """One event per line."""
-        return self.path / "log.jsonl"
+        return self.path / LOG
 
     @property
     def state_path(self) -> Path:
@@ -166,7 +167,7 @@ def read_config(run: Path) -> dict[str, Any]:
     InputError
         If the folder holds no run, or one of a newer version.
     """
-    path = run / "config.json"
+    path = run / CONFIG
     try:
         config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         newer = config["format"] > FORMAT
@@ -185,7 +186,7 @@ def read_config(run: Path) -> dict[str, Any]:
 def read_log(run: Path) -> list[Event]:
     """Return the events of a run; a last line that was cut off is left out."""
     try:
-        lines = (run / "log.jsonl").read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = (run / LOG).read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:
         return []
     events = []

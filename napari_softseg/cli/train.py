@@ -17,6 +17,7 @@ from napari_softseg.cli.running import interrupt_sets
 from napari_softseg.errors import InputError
 from napari_softseg.options import checked_field
 from napari_softseg.training.options import PRESETS, TrainOptions, train_options
+from napari_softseg.training.report.run_log import DIVERGED, STOPPED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,9 +112,9 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"napari-softseg: error: {job_output}: {error}", file=sys.stderr)
             code = 2
             continue
-        if result.status == "stopped":
+        if result.status == STOPPED:
             return 130
-        if result.status == "diverged":
+        if result.status == DIVERGED:
             print(f"napari-softseg: error: {result.message}", file=sys.stderr)
             code = DIVERGED_CODE
     return code

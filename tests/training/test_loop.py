@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from napari_softseg.errors import InputError
 from napari_softseg.models import DeepLabV3Plus, load_model
@@ -209,6 +210,21 @@ def test_a_diverged_run_says_so_and_keeps_its_models(folder: Path, tmp_path: Pat
     assert result.status == "diverged"
     assert "smaller --lr than 10" in result.message
     assert all(bool(torch.isfinite(tensor).all()) for tensor in tensors(tmp_path / "run", "best").values())
+
+
+def test_a_network_that_ends_an_epoch_in_nan_is_not_kept(folder: Path, tmp_path: Path) -> None:
+    def spoil(optimiser: torch.optim.Optimizer, *_: Any) -> None:
+        with torch.no_grad():
+            optimiser.param_groups[0]["params"][0].fill_(torch.nan)
+
+    hook = register_optimizer_step_post_hook(spoil)
+    try:
+        options = tiny(samples=1, epochs=1, batch=4)  # one step: no loss is computed after it
+        _, result = finish(iter_train([folder], tmp_path / "run", options))
+    finally:
+        hook.remove()
+    assert result.status == "diverged"
+    assert not list((tmp_path / "run").glob("*.safetensors"))
 
 
 def test_training_goes_on_from_a_model_by_the_names_of_its_classes(

@@ -23,12 +23,8 @@ from typing import IO, Any
 from napari_softseg.errors import InputError
 from napari_softseg.saving import replacing
 from napari_softseg.training.compare.variants import Variant
-from napari_softseg.training.options import TrainOptions, as_json, train_options
-from napari_softseg.training.report.run_log import CONFIG, RunLog, read_run
-
-FINISHED, DIVERGED = "finished", "diverged"
-_FREE = ("device", "workers")
-"""Options that do not change what is computed."""
+from napari_softseg.training.options import FREE, TrainOptions, as_json, train_options
+from napari_softseg.training.report.run_log import CONFIG, DIVERGED, FINISHED, RunLog, read_run
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +176,7 @@ def _check_same(plan: Plan, run: PlannedRun) -> None:
         **{
             name: (value, config["options"].get(name))
             for name, value in as_json(run.options).items()
-            if name not in _FREE
+            if name not in FREE
         },
     }
     for name, (now, then) in wanted.items():

@@ -13,6 +13,8 @@ from napari_softseg.errors import InputError
 
 LOG = "log.jsonl"
 CONFIG = "config.json"
+FINISHED, STOPPED, DIVERGED = "finished", "stopped", "diverged"
+"""How a run can end."""
 NAN = math.nan
 
 
