@@ -1,6 +1,5 @@
 """The dock widget *Scribble and solve*."""
 
-from functools import partial
 from typing import Any
 
 import napari
@@ -21,12 +20,11 @@ from napari_softseg.errors import InputError
 from napari_softseg.widgets import keys
 from napari_softseg.widgets.class_table import ClassTable
 from napari_softseg.widgets.options_form import LABEL_WIDTH, OptionsForm
-from napari_softseg.widgets.session import ScribbleSession
 from napari_softseg.widgets.solve_job import SolveResult, View
-from napari_softseg.widgets.solve_loop import SolveLoop
+from napari_softseg.widgets.workspace import Dock
 
 
-class ScribbleDock(QWidget):
+class ScribbleDock(Dock):
     """Paint strokes of two or more classes, and see soft labels follow.
 
     A thin view: what happens is decided in ScribbleSession (layers, classes) and
@@ -37,14 +35,13 @@ class ScribbleDock(QWidget):
     """A SolveResult that now is in the result layers."""
 
     def __init__(self, napari_viewer: "napari.viewer.Viewer") -> None:
-        super().__init__()
-        self.session = ScribbleSession(napari_viewer)
-        self.loop = SolveLoop(self.session)
+        super().__init__(napari_viewer)
+        self.session = self.workspace.session
+        self.loop = self.workspace.loop
         self._shown_error = ""
         self._build()
         self._connect()
         self._on_layers_changed()
-        self._close_with(self.destroyed)
 
     def start(self) -> None:
         """Make a scribbles layer for the chosen image and take the brush, or say why not."""
@@ -62,14 +59,6 @@ class ScribbleDock(QWidget):
     def is_idle(self) -> bool:
         """Whether the results show everything that was asked for."""
         return self.loop.is_idle
-
-    def showEvent(self, event: Any) -> None:
-        """Follow the dock we live in: napari deletes it when its x is clicked, but not us."""
-        super().showEvent(event)
-        dock = self.parentWidget()
-        if dock is not None and not self.property("follows_dock"):
-            self.setProperty("follows_dock", True)
-            self._close_with(dock.destroyed)
 
     def _build(self) -> None:
         self.image_box = _narrow(QComboBox())
@@ -125,21 +114,16 @@ class ScribbleDock(QWidget):
         self.solve_button.clicked.connect(lambda: self.solve_now())
         self.stop_button.clicked.connect(lambda: self.stop())
         self.view_box.activated.connect(self._on_view_chosen)
-        session.layers_changed.connect(self._on_layers_changed)
-        session.class_selected.connect(self._on_class_selected)
-        session.key_pressed.connect(self._on_key)
-        session.classes.changed.connect(self._on_counts)
-        loop.status_changed.connect(self._on_status)
-        loop.counts_changed.connect(self._on_counts)
-        loop.busy_changed.connect(self._on_busy)
-        loop.failed.connect(self._show_error)
-        loop.devices_found.connect(self.form.set_devices)
-        loop.solved.connect(self._on_solved)
-
-    def _close_with(self, signal: Any) -> None:
-        """Stop the worker and let go of the viewer when this signal comes, whichever comes first."""
-        # Not a method of ours: at `destroyed` this object is half gone already.
-        signal.connect(partial(_close, self.session, self.loop))
+        self.follow(session.layers_changed, self._on_layers_changed)
+        self.follow(session.class_selected, self._on_class_selected)
+        self.follow(session.key_pressed, self._on_key)
+        self.follow(session.classes.changed, self._on_counts)
+        self.follow(loop.status_changed, self._on_status)
+        self.follow(loop.counts_changed, self._on_counts)
+        self.follow(loop.busy_changed, self._on_busy)
+        self.follow(loop.failed, self._show_error)
+        self.follow(loop.devices_found, self.form.set_devices)
+        self.follow(loop.solved, self._on_solved)
 
     def _try(self, action: Any, *args: Any) -> None:
         try:
@@ -208,11 +192,6 @@ class ScribbleDock(QWidget):
         elif str(error) != self._shown_error:
             self._shown_error = str(error)
             show_warning(str(error))
-
-
-def _close(session: ScribbleSession, loop: SolveLoop, *_args: Any) -> None:
-    loop.close()
-    session.close()
 
 
 def _narrow(box: QComboBox) -> QComboBox:
