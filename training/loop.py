@@ -28,7 +28,8 @@ from napari_softseg.training.network import (
 )
 from napari_softseg.training.options import FREE, Loss, TrainOptions, as_json
 from napari_softseg.training.processes import Processes
-from napari_softseg.training.run_folder import Event, RunFolder
+from napari_softseg.training.report.run_log import Event
+from napari_softseg.training.run_folder import RunFolder
 from napari_softseg.training.tensorboard import TensorBoardLog
 from napari_softseg.training.trainer import Trainer, autocast_type, class_list
 

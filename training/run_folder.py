@@ -20,10 +20,7 @@ from torch import Tensor
 from napari_softseg import __version__
 from napari_softseg.errors import InputError
 from napari_softseg.saving import replacing
-from napari_softseg.training.report.run_log import CONFIG, LOG
-
-Event = dict[str, Any]
-"""One line of the log; see docs/training.md."""
+from napari_softseg.training.report.run_log import CONFIG, LOG, Event, read_events
 
 FORMAT = 1
 """Version of the folder's layout."""
@@ -114,7 +111,7 @@ class RunFolder:
 
     def forget_after(self, epoch: int, step: int) -> None:
         """Drop the events that come after a state: its run goes on from there."""
-        kept = [event for event in read_log(self.path) if _before(event, epoch, step)]
+        kept = [event for event in read_events(self.path) if _before(event, epoch, step)]
         with replacing(self.log_path) as (temporary,):
             temporary.write_text("".join(json.dumps(event) + "\n" for event in kept), encoding="utf-8")
 
@@ -181,23 +178,6 @@ def read_config(run: Path) -> dict[str, Any]:
             f"({__version__}); update napari-softseg."
         )
     return config
-
-
-def read_log(run: Path) -> list[Event]:
-    """Return the events of a run; a last line that was cut off is left out."""
-    try:
-        lines = (run / LOG).read_text(encoding="utf-8", errors="replace").splitlines()
-    except FileNotFoundError:
-        return []
-    events = []
-    for line in lines:
-        try:
-            event = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(event, dict):
-            events.append(event)
-    return events
 
 
 def _before(event: Event, epoch: int, step: int) -> bool:

@@ -34,8 +34,8 @@ from napari_softseg.training.network import (
 )
 from napari_softseg.training.options import Loss, Precision, TrainOptions, as_json
 from napari_softseg.training.processes import MEMORY_FORMAT, Processes
-from napari_softseg.training.report.run_log import DIVERGED, FINISHED, STOPPED
-from napari_softseg.training.run_folder import Event, RunFolder, State
+from napari_softseg.training.report.run_log import DIVERGED, FINISHED, STOPPED, Event
+from napari_softseg.training.run_folder import RunFolder, State
 from napari_softseg.training.schedule import Schedule
 from napari_softseg.training.scoring import Scorer, take_pictures
 

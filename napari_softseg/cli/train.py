@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from napari_softseg.training.loop import TrainResult
-    from napari_softseg.training.run_folder import Event
+    from napari_softseg.training.report.run_log import Event
 
 DIVERGED_CODE = 1
 

@@ -22,7 +22,8 @@ from napari_softseg.training.crops import CropSet
 from napari_softseg.training.data import open_annotated, shrink
 from napari_softseg.training.evaluate import iter_evaluate
 from napari_softseg.training.loop import iter_train
-from napari_softseg.training.run_folder import RunFolder, read_config, read_log
+from napari_softseg.training.report.run_log import read_events
+from napari_softseg.training.run_folder import RunFolder, read_config
 from tests.training.folders import TINY, tiny, write_folder
 
 COMMAND = [sys.executable, "-m", "napari_softseg", "train"]
@@ -68,7 +69,7 @@ def straight(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_run_leaves_models_log_and_pictures(straight: Path, folder: Path) -> None:
-    log = read_log(straight)
+    log = read_events(straight)
     assert [event["event"] for event in log] == [
         "start",
         *[kind for _ in range(4) for kind in ("step", "step", "epoch")],
@@ -122,7 +123,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(folder: Path, straight: 
     finish(iter_train([folder], run, tiny(), val=folder, resume=True))
     assert_same_models(run, straight)
     ours, theirs = (
-        [{**e, "seconds": 0, "eta_s": 0, "run": ""} for e in read_log(r) if e["event"] != "start"]
+        [{**e, "seconds": 0, "eta_s": 0, "run": ""} for e in read_events(r) if e["event"] != "start"]
         for r in (run, straight)
     )
     assert ours == theirs
@@ -198,7 +199,7 @@ def test_two_processes_train_as_one(folder: Path, tmp_path: Path) -> None:
         capture_output=True,
     )
     one, two = (
-        [e["loss"] for e in read_log(tmp_path / run) if e["event"] == "step"] for run in ("one", "two")
+        [e["loss"] for e in read_events(tmp_path / run) if e["event"] == "step"] for run in ("one", "two")
     )
     assert len(one) == 8
     assert two == pytest.approx(one, rel=1e-4)
@@ -306,7 +307,7 @@ class TestBadInput:
 
     def test_a_torn_log(self, tmp_path: Path) -> None:
         (tmp_path / "log.jsonl").write_text('{"event": "start"}\n{"event": "st')
-        assert read_log(tmp_path) == [{"event": "start"}]
+        assert read_events(tmp_path) == [{"event": "start"}]
 
     def test_channels_of_the_masks_folder(self, folder: Path, tmp_path: Path) -> None:
         grey = write_folder(tmp_path / "grey", channels=1)

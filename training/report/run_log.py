@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from napari_softseg.errors import InputError
+
+Event = dict[str, Any]
+"""One line of the log; see docs/training.md."""
 
 LOG = "log.jsonl"
 CONFIG = "config.json"
@@ -107,18 +110,33 @@ def read_run(path: Path) -> RunLog:
         If `path` is no RUN folder.
     """
     check_run(path)
-    log_file, config_file = path / LOG, path / CONFIG
+    config_file = path / CONFIG
     run = RunLog(path)
     if config_file.is_file():
         _take_config(run, config_file)
-    if log_file.is_file():
-        for line in log_file.read_bytes().splitlines():
-            if line.strip():
-                try:
-                    _take(run, json.loads(line))
-                except (ValueError, KeyError, TypeError, AttributeError):
-                    run.unreadable += 1
+    for event in _lines(path):
+        try:
+            _take(run, event)
+        except (ValueError, KeyError, TypeError):
+            run.unreadable += 1
     return run
+
+
+def read_events(path: Path) -> list[Event]:
+    """Return the events in the log of a RUN folder, without lines that are none; [] without a log."""
+    return [event for event in _lines(path) if "event" in event]
+
+
+def _lines(path: Path) -> Iterator[Event]:
+    """Yield an object per line of the log, an empty one for a line that is torn."""
+    log = path / LOG
+    for line in log.read_bytes().splitlines() if log.is_file() else ():
+        if line.strip():
+            try:
+                event = json.loads(line)
+            except ValueError:
+                event = None
+            yield event if isinstance(event, dict) else {}
 
 
 def _take_config(run: RunLog, path: Path) -> None:
