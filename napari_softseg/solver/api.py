@@ -68,7 +68,8 @@ def solve(
         other dtypes see :mod:`napari_softseg.solver.intensity`. With scribbles (D, H, W) it is a
         volume, (D, H, W) or (D, H, W, C), and so are the unary, the mask and the result.
     scribbles : (H, W) or (D, H, W) array of ints
-        Class value 0..255 on strokes, `unlabelled` elsewhere; at least two classes.
+        Class value 0..255 on strokes, `unlabelled` elsewhere; at least two classes, or as few as none where
+        probabilities or a model are given as the unary, eta is above 0 and `classes` lists the classes.
     unary : str, (K, H, W) array or callable
         ``"classifier"`` (a pixel classifier trained on the strokes), ``"none"``, probabilities with
         the classes in ascending order, or a model called with (image, classes).
@@ -175,7 +176,9 @@ def iter_solve(
     axes = 3 if np.ndim(scribbles) == 3 else 2
     pixels, valid = checked_image(image, mask, axes)
     shape = pixels.shape[:axes]
-    seeds, values = checked_seeds(scribbles, shape, chosen.unlabelled, classes, valid)
+    informed = not isinstance(unary, str) and chosen.eta > 0 and classes is not None
+    fewest = 0 if informed else 2
+    seeds, values = checked_seeds(scribbles, shape, chosen.unlabelled, classes, valid, fewest)
     if axes == 3:
         check_volume_options(chosen)
     if not isinstance(unary, str) and not callable(unary):

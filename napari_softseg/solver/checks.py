@@ -101,18 +101,19 @@ def checked_seeds(
     unlabelled: int,
     classes: Sequence[int] | None = None,
     mask: npt.NDArray[np.bool_] | None = None,
+    fewest: int = 2,
 ) -> tuple[npt.NDArray[np.int64], tuple[int, ...]]:
     """Return seeds int64 of the image's shape, -1 without a stroke and else the class index, and the values.
 
     Raises
     ------
     InputError
-        On a wrong size or dtype, class values out of range, or strokes of fewer than two classes.
+        On a wrong size or dtype, class values out of range, or strokes of fewer than `fewest` classes.
     """
     scribbles = np.asarray(scribbles)
     check_scribbles_form(scribbles.shape, shape)
     drawn, values = stroke_values(scribbles, unlabelled, mask)
-    listed = checked_classes(values, unlabelled, classes)
+    listed = checked_classes(values, unlabelled, classes, fewest)
     return class_seeds(scribbles, drawn, listed), listed
 
 
@@ -139,20 +140,26 @@ def stroke_values(
 
 
 def checked_classes(
-    values: npt.NDArray[Any], unlabelled: int, classes: Sequence[int] | None = None
+    values: npt.NDArray[Any],
+    unlabelled: int,
+    classes: Sequence[int] | None = None,
+    fewest: int = 2,
 ) -> tuple[int, ...]:
-    """Return all class values, given those of the strokes, ascending, and perhaps a list of all."""
-    if values.size == 0:
+    """Return all class values, given those of the strokes, ascending, and perhaps a list of all.
+
+    Strokes of at least `fewest` classes (0 to 2) are asked for; below 2 that list must be given.
+    """
+    if values.size == 0 and fewest > 0:
         raise InputError(
             f"Found no strokes: every pixel has the unlabelled value {unlabelled}; "
             "paint at least one stroke of two classes."
         )
-    if values[-1] > MAX_CLASS_VALUE or values[0] < 0:
+    if values.size and (values[-1] > MAX_CLASS_VALUE or values[0] < 0):
         wrong = int(values[-1] if values[-1] > MAX_CLASS_VALUE else values[0])
         raise InputError(
             f"Expected class values from 0 to {MAX_CLASS_VALUE}, but the scribbles hold {wrong}."
         )
-    if values.size == 1:
+    if values.size == 1 and fewest > 1:
         raise InputError(
             f"Found strokes of one class only (value {int(values[0])}); "
             f"paint at least one stroke of a second class (unlabelled pixels have value {unlabelled})."
