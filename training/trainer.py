@@ -158,13 +158,16 @@ class Trainer:
         torch.manual_seed(seed)
         self.optimiser.zero_grad(set_to_none=True)
         sums: dict[str, float] = defaultdict(float)
-        for number in range(options.accumulate):
-            batch = next(batches)
+        stage = schedule.stage(epoch)
+        together = [to_device(next(batches), self.processes.device) for _ in range(options.accumulate)]
+        counts = torch.stack([self.loss.counts(batch, stage=stage) for batch in together]).mean(0)
+        counts = self.processes.mean(counts)
+        for number, batch in enumerate(together):
             with ExitStack() as stack:
                 if number + 1 < options.accumulate:
                     stack.enter_context(self.processes.keep_gradients(self.wrapped))
                 try:
-                    values = self._backward(to_device(batch, self.processes.device), schedule.stage(epoch))
+                    values = self._backward(batch, stage, counts)
                 except RuntimeError as error:
                     if not is_out_of_memory(error):
                         raise
@@ -177,11 +180,11 @@ class Trainer:
         self.scaler.update()
         return sums
 
-    def _backward(self, batch: Batch, stage: int) -> dict[str, float]:
+    def _backward(self, batch: Batch, stage: int, counts: torch.Tensor | None = None) -> dict[str, float]:
         device = self.processes.device
         with torch.autocast(device.type, self.precision, enabled=self.precision != torch.float32):
             logits = self.wrapped(batch.images.contiguous(memory_format=MEMORY_FORMAT))
-        loss = self.loss(logits, batch, stage=stage, count_scale=self.processes.mean)
+        loss = self.loss(logits, batch, stage=stage, counts=counts)
         self.scaler.scale(loss.total / self.options.accumulate).backward()
         names = sorted(loss.terms)
         values = self.processes.mean(
@@ -272,7 +275,7 @@ class Trainer:
             if device.type == "cuda":
                 torch.cuda.empty_cache()
             try:
-                self._backward(to_device(_first(batch, smaller), device), 2)
+                self._backward(_first(batch, smaller), 2)
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
@@ -304,7 +307,6 @@ def _first(batch: Batch, count: int) -> Batch:
         seeds=batch.seeds[:count],
         valid=batch.valid[:count],
         truth=None if batch.truth is None else batch.truth[:count],
-        names=batch.names[:count],
     )
 
 

@@ -25,8 +25,7 @@ def random_batch(
     valid[..., size[2] - padding :] = False
     kept = valid & (torch.rand(size, generator=generator) < strokes)
     truth = torch.where(valid & (torch.rand(size, generator=generator) < 0.9), classes, -1)
-    names = tuple(str(b) for b in range(size[0]))
-    return Batch(images=images, seeds=torch.where(kept, classes, -1), valid=valid, truth=truth, names=names)
+    return Batch(images=images, seeds=torch.where(kept, classes, -1), valid=valid, truth=truth)
 
 
 def random_logits(batch: Batch, n_classes: int = 3, seed: int = 1, sharpness: float = 2.0) -> Tensor:

@@ -181,7 +181,7 @@ def test_strokes_to_score_on_are_not_trained_on(resize: int | None, folder: Path
         assert torch.equal(crops.sample(number).seeds, expected.seeds)
 
 
-def test_two_processes_train_as_one(folder: Path, tmp_path: Path) -> None:
+def test_two_processes_or_accumulated_batches_train_as_one(folder: Path, tmp_path: Path) -> None:
     same = {
         "precision": "fp32",
         "dropout": 0.0,
@@ -203,6 +203,9 @@ def test_two_processes_train_as_one(folder: Path, tmp_path: Path) -> None:
     )
     assert len(one) == 8
     assert two == pytest.approx(one, rel=1e-4)
+    finish(iter_train([folder], tmp_path / "parts", tiny(**{**same, "batch": 1, "accumulate": 4})))
+    parts = [e["loss"] for e in read_events(tmp_path / "parts") if e["event"] == "step"]
+    assert parts == pytest.approx(one, rel=1e-4)
 
 
 def test_a_diverged_run_says_so_and_keeps_its_models(folder: Path, tmp_path: Path) -> None:

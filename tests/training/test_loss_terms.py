@@ -139,7 +139,7 @@ def test_potts_of_hard_predictions_is_the_weight_of_the_cut(relaxation: str) -> 
     """Two edges are cut, one of a step of 30 in all colours, one of none."""
     images = torch.tensor([10.0, 10.0, 40.0, 40.0]).repeat(3, 1).view(1, 3, 1, 4)
     ones = torch.ones(1, 1, 4, dtype=torch.bool)
-    batch = Batch(images, torch.full((1, 1, 4), -1), ones, None, ("a",))
+    batch = Batch(images, torch.full((1, 1, 4), -1), ones, None)
     problem = potts_problem(batch, n_classes=2, relaxation=relaxation, lambda_=6.0)
     logits = torch.zeros(1, 2, 1, 4, dtype=torch.float64)
     for pixel, k in enumerate([0, 0, 1, 0]):
@@ -219,7 +219,7 @@ def test_sums_over_nothing_have_a_graph() -> None:
         labelled(logits, torch.full_like(batch.seeds, -1)),
         entropy(logits, nowhere),
         *(self_labelling(logits, pseudo_labels(logits), name, nowhere) for name in CrossEntropy),
-        potts(logits, potts_problem(Batch(batch.images, batch.seeds, nowhere, None, batch.names))),
+        potts(logits, potts_problem(Batch(batch.images, batch.seeds, nowhere, None))),
     ):
         assert total.item() == 0
         assert not gradient(total, logits).any()

@@ -16,7 +16,6 @@ from napari_softseg import InputError, solve
 from napari_softseg.options import CrossEntropy, Relaxation
 from napari_softseg.training.data import Batch
 from napari_softseg.training.losses import LossTerms, TrainingLoss, entropy, labelled, self_labelling
-from napari_softseg.training.losses.training_loss import CountScale
 from napari_softseg.training.options import train_options
 from tests.training.random_batches import random_batch, random_logits
 
@@ -34,10 +33,10 @@ LOSSES: list[dict[str, Any]] = [
 
 
 def loss_of(
-    batch: Batch, logits: Tensor, n_classes: int = 3, *, scale: CountScale | None = None, **options: Any
+    batch: Batch, logits: Tensor, n_classes: int = 3, *, counts: Tensor | None = None, **options: Any
 ) -> LossTerms:
     chosen = train_options(**{"reach": 5.0, "bandwidth": 30.0, **options})
-    result: LossTerms = TrainingLoss(chosen, n_classes)(logits, batch, stage=2, count_scale=scale)
+    result: LossTerms = TrainingLoss(chosen, n_classes)(logits, batch, stage=2, counts=counts)
     return result
 
 
@@ -50,7 +49,7 @@ def part(batch: Batch, b: int) -> Batch:
     """Image `b` as a batch of its own."""
     own = slice(b, b + 1)
     truth = None if batch.truth is None else batch.truth[own]
-    return Batch(batch.images[own], batch.seeds[own], batch.valid[own], truth, batch.names[own])
+    return Batch(batch.images[own], batch.seeds[own], batch.valid[own], truth)
 
 
 @pytest.mark.parametrize("normalisation", ["seeds", "means"])
@@ -171,7 +170,7 @@ def test_cut_labels_count_8_neighbours(lambda_: float, centre: int) -> None:
     """
     seeds = torch.ones(1, 3, 3, dtype=torch.int64)
     seeds[0, 0, 1], seeds[0, 1, 1] = 0, -1
-    batch = Batch(torch.zeros(1, 3, 3, 3), seeds, torch.ones_like(seeds, dtype=torch.bool), None, ("a",))
+    batch = Batch(torch.zeros(1, 3, 3, 3), seeds, torch.ones_like(seeds, dtype=torch.bool), None)
     logits = torch.zeros(1, 2, 3, 3, dtype=torch.float64)
     logits[:, 0] = 10.0
     logits.requires_grad_()
@@ -208,7 +207,7 @@ def test_padding_has_no_influence(options: dict[str, Any]) -> None:
     assert not slope[outside.unsqueeze(1).expand_as(logits)].any()
     # and so it equals the crop without it
     size = (..., slice(None), slice(0, -2))
-    crop = Batch(batch.images[size], batch.seeds[size], batch.valid[size], batch.truth[size], batch.names)
+    crop = Batch(batch.images[size], batch.seeds[size], batch.valid[size], batch.truth[size])
     tolerance = 0.2 if options.get("neighborhood") == "dn" else 1e-9  # the lattice lies elsewhere
     cropped = logits[size].detach().requires_grad_()
     assert loss_of(crop, cropped, **options).terms == pytest.approx(base.terms, rel=tolerance)
@@ -236,20 +235,13 @@ def test_a_batch_is_the_sum_of_its_images(options: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("normalisation", ["seeds", "means"])
 @pytest.mark.parametrize("options", LOSSES)
-def test_processes_with_common_counts_make_one_loss(options: dict[str, Any], normalisation: str) -> None:
+def test_batches_with_common_counts_make_one_loss(options: dict[str, Any], normalisation: str) -> None:
     batch = random_batch(7)
     logits = random_logits(batch)
     options = {**options, "normalisation": normalisation}
-    counts: list[Tensor] = []
-
-    def note(count: Tensor) -> Tensor:
-        counts.append(count)
-        return count
-
-    for b in range(2):
-        loss_of(part(batch, b), logits[b : b + 1], scale=note, **options)
-    mean = (counts[0] + counts[1]) / 2
-    parts = [loss_of(part(batch, b), logits[b : b + 1], scale=lambda _: mean, **options) for b in range(2)]
+    loss = TrainingLoss(train_options(**options), 3)
+    mean = torch.stack([loss.counts(part(batch, b), stage=2) for b in range(2)]).mean(0)
+    parts = [loss_of(part(batch, b), logits[b : b + 1], counts=mean, **options) for b in range(2)]
     whole = loss_of(batch, logits, **options)
     assert (parts[0].total.item() + parts[1].total.item()) / 2 == pytest.approx(whole.total.item(), rel=1e-9)
 

@@ -44,7 +44,6 @@ class Batch:
     """(B, H, W) bool, False on padding."""
     truth: Tensor | None
     """(B, H, W) int64 class index, -1 where it is unknown; None if no sample has a mask."""
-    names: tuple[str, ...]
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
@@ -77,7 +76,6 @@ def collate(samples: Sequence[Sample]) -> Batch:
                 for sample in padded
             ]
         ),
-        names=tuple(sample.name for sample in padded),
     )
 
 

@@ -15,7 +15,6 @@ Cross-entropy on complete masks is the mean over labelled pixels either way.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -25,16 +24,13 @@ from torch import Tensor, nn
 from napari_softseg.errors import InputError
 from napari_softseg.options import CrossEntropy, Neighborhood, SolveOptions
 from napari_softseg.solver.api import check_method
-from napari_softseg.solver.relaxations import CLASS_DIM, wide_type
+from napari_softseg.solver.relaxations import CLASS_DIM
 from napari_softseg.training.losses.terms import entropy, labelled, potts, self_labelling
 from napari_softseg.training.options import HardLabels, Loss, Normalisation, TrainOptions
 from napari_softseg.training.pseudo_labels import batch_problem, cut_labels, most_likely, soft_labels
 
 if TYPE_CHECKING:
     from napari_softseg.training.data import Batch
-
-CountScale = Callable[[Tensor], Tensor]
-"""Makes the counts of one process those of all: see :meth:`TrainingLoss.forward`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +71,7 @@ class TrainingLoss(nn.Module):
         self.options = options
         self.n_classes = n_classes
 
-    def forward(
-        self, logits: Tensor, batch: Batch, *, stage: int, count_scale: CountScale | None = None
-    ) -> LossTerms:
+    def forward(self, logits: Tensor, batch: Batch, *, stage: int, counts: Tensor | None = None) -> LossTerms:
         """Return the loss of a batch.
 
         Parameters
@@ -88,10 +82,9 @@ class TrainingLoss(nn.Module):
             On the same device.
         stage : int
             1: strokes alone; 2: what the options name.
-        count_scale : callable, optional
-            Called once with the counts that sums are divided by, a 1-D float tensor; returns those to use
-            instead. Where processes average their gradients it must return the mean of all counts: the
-            loss is then that of one process with all of the batches.
+        counts : (2,) float tensor, optional
+            What sums are divided by, if not by :meth:`counts` of this batch: where gradients of several
+            batches are averaged, the mean of their counts gives the loss of one batch with all crops.
 
         Raises
         ------
@@ -100,20 +93,36 @@ class TrainingLoss(nn.Module):
         """
         with torch.autocast(logits.device.type, enabled=False):
             wide = logits if logits.dtype == torch.float64 else logits.float()
-            return self._loss(wide, batch, stage, count_scale or (lambda counts: counts))
+            return self._loss(
+                wide, batch, stage, self.counts(batch, stage=stage) if counts is None else counts
+            )
 
-    def _loss(self, logits: Tensor, batch: Batch, stage: int, count_scale: CountScale) -> LossTerms:
-        options = self.options
-        loss = Loss.PCE if stage == 1 else options.loss
-        if loss == Loss.FULL:
+    def counts(self, batch: Batch, *, stage: int) -> Tensor:
+        """Return the numbers of pixels with a label and without one: (2,) float64, float32 on mps."""
+        labels, free = self._labelled_and_free(batch, stage)
+        counted = torch.stack([(labels >= 0).sum(), free.sum()])
+        return counted.to(torch.float32 if counted.device.type == "mps" else torch.float64)
+
+    def _labelled_and_free(self, batch: Batch, stage: int) -> tuple[Tensor, Tensor]:
+        """Return the class index of pixels that have a label, else -1, and which real pixels have none."""
+        labels = batch.seeds
+        if self._in(stage) == Loss.FULL:
             if batch.truth is None:
                 raise InputError("Loss full needs complete masks, but this folder has none; add masks/.")
-            truth = torch.where(batch.valid, batch.truth, -1)
-            (share,) = _shares(logits, count_scale, truth >= 0)
-            return _joined({"ce": labelled(logits, truth) * share})
-        seeds = torch.where(batch.valid, batch.seeds, -1)
-        free = batch.valid & (seeds < 0)
-        of_seeds, of_free = _shares(logits, count_scale, seeds >= 0, free)
+            labels = batch.truth
+        labels = torch.where(batch.valid, labels, -1)
+        return labels, batch.valid & (labels < 0)
+
+    def _in(self, stage: int) -> Loss:
+        """Return what the network is trained on in a stage."""
+        return Loss.PCE if stage == 1 else Loss.named(self.options.loss)
+
+    def _loss(self, logits: Tensor, batch: Batch, stage: int, counts: Tensor) -> LossTerms:
+        options, loss = self.options, self._in(stage)
+        seeds, free = self._labelled_and_free(batch, stage)
+        of_seeds, of_free = torch.where(counts > 0, counts, torch.inf).reciprocal().to(logits)
+        if loss == Loss.FULL:
+            return _joined({"ce": labelled(logits, seeds) * of_seeds})
         if options.normalisation == Normalisation.SEEDS:
             of_free = of_seeds
         terms = {"pce": labelled(logits, seeds) * of_seeds}
@@ -165,12 +174,6 @@ class TrainingLoss(nn.Module):
         if options.loss == Loss.HARD:
             return most_likely(minimum.labels), None
         return minimum.labels, minimum.terms.pairwise
-
-
-def _shares(logits: Tensor, count_scale: CountScale, *masks: Tensor) -> Tensor:
-    """Return one over the number of true pixels in each mask, zero where there are none; typed as `logits`."""
-    counts = count_scale(torch.stack([mask.sum() for mask in masks]).to(wide_type(logits)))
-    return torch.where(counts > 0, counts, torch.inf).reciprocal().to(logits)
 
 
 def _joined(terms: dict[str, Tensor], pseudo_labels: Tensor | None = None) -> LossTerms:

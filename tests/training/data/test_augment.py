@@ -281,7 +281,6 @@ def test_a_batch_holds_samples_of_different_sizes() -> None:
     assert (batch.truth[1] == -1).all()
     assert (batch.seeds[~batch.valid] == -1).all()
     assert (batch.images.movedim(1, -1)[~batch.valid] == PADDING).all()
-    assert batch.names == ("noise", "noise")
 
 
 def test_a_batch_without_masks_has_none() -> None:
