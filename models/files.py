@@ -93,7 +93,7 @@ def load_model(path: str | os.PathLike[str], device: str | torch.device = "cpu")
         If it is no model file, damaged, a pickle, of a newer version or another architecture, or
         tensors are missing or wrong.
     """
-    path = _model_file(Path(path))
+    path = model_file(Path(path))
     header, tensors = _read(path)
     try:
         config = ModelConfig.from_json(header.get("config"))
@@ -118,7 +118,14 @@ def is_model(path: Path) -> bool:
         return False
 
 
-def _model_file(path: Path) -> Path:
+def model_file(path: Path) -> Path:
+    """Return the file itself: this one, or the best network in the folder of a training run.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
     if path.is_dir():
         if not (path / BEST).is_file():
             raise InputError(

@@ -5,7 +5,8 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from enum import StrEnum
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,9 @@ from napari_softseg.options import SolveOptions
 from napari_softseg.solver.solution import Solution, SolveProgress
 from napari_softseg.widgets.classes import Rgb
 from napari_softseg.widgets.planes import Plane
+
+if TYPE_CHECKING:
+    from napari_softseg.training.first_guess import NetworkUnary
 
 _THREAD = threading.local()
 """Every worker thread remembers its last solve."""
@@ -51,6 +55,8 @@ class SolveJob:
     """(H, W) class values, 0 where unpainted."""
     options: SolveOptions
     look: Look
+    model: "NetworkUnary | None" = None
+    """A trained network in place of the pixel classifier: then strokes of one class or none are enough."""
     known_unary: npt.NDArray[np.float32] | None = None
     """(K, H, W) sigma of an earlier solve of the same strokes: saves fitting the classifier again."""
     known_solution: Solution | None = None
@@ -95,9 +101,22 @@ def _solve(job: SolveJob, stop: threading.Event, progress: Callable[[SolveProgre
 
     memory = _THREAD.memory = getattr(_THREAD, "memory", None) or IncrementalSolver()
     options = {spec.name: getattr(job.options, spec.name) for spec in fields(job.options)}
+    if job.model is not None:
+        options["classes"] = job.model.values
+        options["unary"] = partial(_network_guess, job, job.model, stop)
     if job.known_unary is not None:
         options["unary"] = job.known_unary
     return solve(job.pixels, job.strokes, stop=stop, memory=memory, progress=progress, **options)
+
+
+def _network_guess(
+    job: SolveJob,
+    model: "NetworkUnary",
+    stop: threading.Event,
+    pixels: npt.NDArray[Any],
+    _classes: tuple[int, ...],
+) -> npt.NDArray[np.float32]:
+    return model.guess(pixels, job.strokes, device=job.options.device, stop=stop)
 
 
 def warm_up() -> list[str]:

@@ -8,6 +8,7 @@ from napari.components import ViewerModel
 from psygnal import SignalInstance
 from qtpy.QtWidgets import QWidget
 
+from napari_softseg.widgets.model_session import ModelSession
 from napari_softseg.widgets.session import ScribbleSession
 from napari_softseg.widgets.solve_loop import SolveLoop
 
@@ -25,6 +26,7 @@ class Workspace:
         self.viewer = viewer
         self.session = ScribbleSession(viewer)
         self.loop = SolveLoop(self.session)
+        self.model = ModelSession(self.session, self.loop)
         self._docks: set[int] = set()
 
     @classmethod
@@ -50,6 +52,7 @@ class Workspace:
 
     def _close(self) -> None:
         """End all parts, the last made first."""
+        self.model.close()
         self.loop.close()
         self.session.close()
 
