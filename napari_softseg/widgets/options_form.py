@@ -1,16 +1,17 @@
 """The solver's options as a form, generated from SolveOptions: no default or text is repeated here."""
 
 from collections.abc import Iterable
-from dataclasses import Field, fields
+from dataclasses import fields
 from typing import Any
 
-from magicgui.widgets import ComboBox, FloatSlider, FloatSpinBox, SpinBox
+from magicgui.widgets import ComboBox
 from magicgui.widgets.bases import ValueWidget
-from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QComboBox, QFormLayout, QLabel, QVBoxLayout, QWidget
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QFormLayout, QLabel, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
-from napari_softseg.options import DEFAULTS, Choice, Neighborhood, SolveOptions, Unary
+from napari_softseg.options import DEFAULTS, Neighborhood, SolveOptions, Unary
+from napari_softseg.widgets.option_widgets import common, option_widget, sentence
 
 LABELS = {
     "relaxation": "relaxation",
@@ -49,9 +50,13 @@ class OptionsForm(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._specs = {spec.name: spec for spec in fields(SolveOptions)}
-        self._widgets = {name: _make_widget(self._specs[name]) for name in LABELS if name != "device"}
+        self._widgets = {
+            name: option_widget(self._specs[name], getattr(DEFAULTS, name), SLIDERS.get(name))
+            for name in LABELS
+            if name != "device"
+        }
         self._device = self._widgets["device"] = ComboBox(
-            choices=["auto", "cpu"], **_common(self._specs["device"])
+            choices=["auto", "cpu"], **common(self._specs["device"], DEFAULTS.device)
         )
         for widget in self._widgets.values():
             widget.changed.connect(self._on_changed)
@@ -99,7 +104,7 @@ class OptionsForm(QWidget):
         for name in names:
             label = QLabel(LABELS[name])
             label.setMinimumWidth(LABEL_WIDTH)
-            label.setToolTip(_sentence(self._specs[name].metadata["help"]))
+            label.setToolTip(sentence(self._specs[name].metadata["help"]))
             layout.addRow(label, self._widgets[name].native)
         return rows
 
@@ -109,53 +114,3 @@ class OptionsForm(QWidget):
             self._widgets[name].enabled = guessed
         self._widgets["reach"].enabled = self._widgets["neighborhood"].value == Neighborhood.DN
         self.changed.emit()
-
-
-def _make_widget(spec: "Field[Any]") -> ValueWidget[Any]:
-    """Return a widget for one field of SolveOptions, with its texts and limits."""
-    meta, common = spec.metadata, _common(spec)
-    if "choices" in meta:
-        return _choice_box(meta["choices"], common)
-    if spec.name in SLIDERS:
-        low, high, step = SLIDERS[spec.name]
-        return FloatSlider(min=low, max=high, step=step, **common)
-    if spec.type == "int":
-        return SpinBox(min=meta["minimum"], max=meta["maximum"], **common)
-    return FloatSpinBox(min=meta["minimum"], max=meta["maximum"], step=common["value"], **common)
-
-
-def _common(spec: "Field[Any]") -> dict[str, Any]:
-    """Return what every widget of an option is made with."""
-    return {
-        "name": spec.name,
-        "tooltip": _sentence(spec.metadata["help"]),
-        "value": getattr(DEFAULTS, spec.name),
-    }
-
-
-def _choice_box(choices: type[Choice], common: dict[str, Any]) -> ComboBox:
-    """Return a box whose entries and tooltip explain themselves."""
-    box = ComboBox(choices=[(_entry(choice), choice) for choice in choices], **common)
-    native: QComboBox = box.native
-    # An entry may be longer than a narrow dock: the box shrinks, its list does not.
-    native.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-    native.setMinimumContentsLength(6)
-    for row, choice in enumerate(choices):
-        native.setItemData(row, _sentence(choice.explanation), Qt.ItemDataRole.ToolTipRole)
-
-    def explain(value: Any) -> None:
-        box.tooltip = f"{common['tooltip']}\n{value}: {value.explanation}"
-
-    box.changed.connect(explain)
-    explain(box.value)
-    return box
-
-
-def _entry(choice: Any) -> str:
-    """Return a choice's name and, if its explanation opens with one, its long name."""
-    words, colon, _ = choice.explanation.partition(":")
-    return f"{choice.value}: {words}" if colon else str(choice.value)
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]

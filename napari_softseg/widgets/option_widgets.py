@@ -1,0 +1,77 @@
+"""One widget for one option, made from the texts and limits of its field."""
+
+from dataclasses import Field
+from typing import Any
+
+from magicgui.widgets import CheckBox, ComboBox, FloatSlider, FloatSpinBox, SpinBox
+from magicgui.widgets.bases import ValueWidget
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QComboBox
+
+from napari_softseg.options import Choice
+
+
+def option_widget(
+    spec: "Field[Any]", value: Any, slider: tuple[float, float, float] | None = None
+) -> ValueWidget[Any]:
+    """Return a widget for one field of a dataclass of options, with its texts and limits.
+
+    Parameters
+    ----------
+    spec
+        The field.
+    value
+        What it shows first.
+    slider
+        Lowest, highest, step: the useful part of the range; None for a box that allows all of it.
+    """
+    meta, shared = spec.metadata, common(spec, value)
+    if "choices" in meta:
+        return choice_box(meta["choices"], shared)
+    if slider is not None:
+        low, high, step = slider
+        return FloatSlider(min=low, max=high, step=step, **shared)
+    kind = str(spec.type)
+    if kind == "bool":
+        return CheckBox(**shared)
+    if kind == "int":
+        return SpinBox(min=meta["minimum"], max=meta["maximum"], **shared)
+    return FloatSpinBox(min=meta["minimum"], max=meta["maximum"], step=value, **shared)
+
+
+def common(spec: "Field[Any]", value: Any) -> dict[str, Any]:
+    """Return what every widget of an option is made with."""
+    return {"name": spec.name, "tooltip": sentence(spec.metadata["help"]), "value": value}
+
+
+def choice_box(choices: type[Choice], shared: dict[str, Any]) -> ComboBox:
+    """Return a box whose entries and tooltip explain themselves."""
+    box = ComboBox(choices=[(_entry(choice), choice) for choice in choices], **shared)
+    native: QComboBox = box.native
+    narrow(native)
+    for row, choice in enumerate(choices):
+        native.setItemData(row, sentence(choice.explanation), Qt.ItemDataRole.ToolTipRole)
+
+    def explain(value: Any) -> None:
+        box.tooltip = f"{shared['tooltip']}\n{value}: {value.explanation}"
+
+    box.changed.connect(explain)
+    explain(box.value)
+    return box
+
+
+def narrow(box: QComboBox) -> None:
+    """Let a box be narrower than its longest entry, as a dock is; its list is not."""
+    box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    box.setMinimumContentsLength(6)
+
+
+def sentence(text: str) -> str:
+    """Return the text with a capital letter."""
+    return text[:1].upper() + text[1:]
+
+
+def _entry(choice: Any) -> str:
+    """Return a choice's name and, if its explanation opens with one, its long name."""
+    words, colon, _ = choice.explanation.partition(":")
+    return f"{choice.value}: {words}" if colon else str(choice.value)
