@@ -116,7 +116,7 @@ def read_run(path: Path) -> RunLog:
         _take_config(run, config_file)
     for event in _lines(path):
         try:
-            _take(run, event)
+            take(run, event)
         except (ValueError, KeyError, TypeError):
             run.unreadable += 1
     return run
@@ -149,7 +149,7 @@ def _take_config(run: RunLog, path: Path) -> None:
         ) from None
 
 
-def _take(run: RunLog, event: Mapping[str, Any]) -> None:
+def take(run: RunLog, event: Mapping[str, Any]) -> None:
     """Add one event of the log."""
     kind = event["event"]
     if kind == "start":
