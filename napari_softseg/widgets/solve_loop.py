@@ -3,7 +3,7 @@
 import zlib
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,7 @@ from napari.layers import Image, Labels
 from psygnal import Signal
 
 from napari_softseg.errors import InputError
-from napari_softseg.options import DEFAULTS, MAX_CLASS_VALUE, SolveOptions
+from napari_softseg.options import DEFAULTS, MAX_CLASS_VALUE, SolveOptions, Unary
 from napari_softseg.solver.solution import SolveProgress, Status
 from napari_softseg.widgets import status_texts
 from napari_softseg.widgets.live_solver import Job, LiveSolver
@@ -30,6 +30,9 @@ from napari_softseg.widgets.session import ScribbleSession
 from napari_softseg.widgets.solve_job import Look, SolveJob, SolveResult, View, run_job, warm_up
 from napari_softseg.widgets.tags import grid_shape, image_id
 
+if TYPE_CHECKING:
+    from napari_softseg.training.first_guess import NetworkUnary
+
 Place = tuple[str, tuple[int | None, ...]]
 """One plane of one image."""
 
@@ -44,6 +47,8 @@ class Wanted:
     strokes: int
     """Checksum of the plane's strokes."""
     options: SolveOptions
+    model: "NetworkUnary | None"
+    """The network that makes the first guess, if one does."""
     look: Look
 
     @property
@@ -89,6 +94,7 @@ class SolveLoop:
         self.devices: list[str] = []
         """Devices the solver can use; empty until it is loaded."""
         self._options = DEFAULTS
+        self._model: NetworkUnary | None = None
         self._view = View.SOFT
         self._auto = True
         self._forced = False
@@ -122,6 +128,17 @@ class SolveLoop:
     def options(self, options: SolveOptions) -> None:
         self._options = options
         self._solver.poke()
+
+    @property
+    def model(self) -> "NetworkUnary | None":
+        """A trained network that makes the first guess in place of the pixel classifier."""
+        return self._model
+
+    @model.setter
+    def model(self, model: "NetworkUnary | None") -> None:
+        if model != self._model:
+            self._model = model
+            self._solver.poke()
 
     @property
     def auto(self) -> bool:
@@ -208,7 +225,7 @@ class SolveLoop:
         self.session.classes.restore(value for value in counts if 0 < value <= MAX_CLASS_VALUE)
         self._set_counts(counts)
         wanted = self._wanted(image, plane, strokes)
-        if len(counts) < 2:
+        if len(counts) < 2 and wanted.model is None:
             self._cancel()
             self._shown.pop(wanted.place, None)
             clear_result(self.session.viewer, image, plane)
@@ -224,7 +241,13 @@ class SolveLoop:
         if not (self._auto or forced):
             return self._recoloring(wanted, plane)
         job = SolveJob(
-            image_id(image), plane, np.array(image.data[plane.index]), strokes, wanted.options, wanted.look
+            image_id(image),
+            plane,
+            np.array(image.data[plane.index]),
+            strokes,
+            wanted.options,
+            wanted.look,
+            wanted.model,
         )
         return self._ask(wanted, job if forced else self._with_known_parts(job, wanted))
 
@@ -245,6 +268,7 @@ class SolveLoop:
             plane=plane.key,
             strokes=zlib.crc32(strokes.tobytes()),
             options=self._options,
+            model=None if self._options.unary == Unary.NONE or not self._options.eta else self._model,
             look=Look(colors, hard=self._view is View.LIKELY),
         )
 
