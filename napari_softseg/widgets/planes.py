@@ -7,6 +7,7 @@ import numpy as np
 from napari.layers import Image
 
 from napari_softseg.errors import InputError
+from napari_softseg.widgets.tags import first_grid_axis
 
 
 @dataclass(frozen=True)
@@ -14,7 +15,7 @@ class Plane:
     """One 2-D plane of a layer of any number of dimensions."""
 
     index: tuple[int | slice, ...]
-    """Index into the layer's data: full slices along the plane, a position along the other axes."""
+    """Index into the pixel grid, channels left out: full slices along the plane, else a position."""
     text: str
     """Where it is, for people: ``"plane z=3 of 20"``; empty for a plain 2-D image."""
 
@@ -58,12 +59,15 @@ def visible_plane(image: Image, dims: Any) -> Plane:
     """
     missing = dims.ndim - image.ndim  # napari aligns the last axes of layers and viewer
     displayed = sorted(axis - missing for axis in dims.order[-2:])
+    first = first_grid_axis(image)
     if displayed[0] < 0:
         raise InputError(f"The view shows an axis that {image.name!r} does not have: roll the axes back.")
+    if displayed[0] < first:
+        raise InputError(f"The view shows the channels of {image.name!r} as rows: roll the axes back.")
     position = np.asarray(image.world_to_data(dims.point))[-image.ndim :]
     index: list[int | slice] = []
     places = []
-    for axis in range(image.ndim):
+    for axis in range(first, image.ndim):
         if axis in displayed:
             index.append(slice(None))
             continue

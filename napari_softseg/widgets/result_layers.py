@@ -42,7 +42,8 @@ def clear_result(viewer: ViewerModel, image: Image, plane: Plane) -> None:
     """Empty a plane of the result layers, if there are any."""
     for role in RESULT_ROLES:
         layer = result_layer(viewer, image, role)
-        if layer is not None and layer.data.shape[: image.ndim] == grid_shape(image):
+        if layer is not None:
+            _fit(layer, image, role)
             layer.data[plane.index] = 0
             layer.refresh(extent=False)
 
@@ -76,11 +77,18 @@ def show_result(viewer: ViewerModel, image: Image, result: SolveResult, view: Vi
     """Write a solved plane into the image's result layers; one that was deleted is made again."""
     for role, values in ((SOFT_LABELS, result.composite), (UNCERTAINTY, result.entropy)):
         layer = result_layer(viewer, image, role) or _add_layer(viewer, image, role, view)
-        shape = _shape(image, role)
-        if layer.data.shape != shape:
-            layer.data = np.zeros(shape, dtype=values.dtype)
+        _fit(layer, image, role)
         layer.data[result.job.plane.index] = values
         layer.refresh(extent=False, highlight=False)
+
+
+def _fit(layer: Image, image: Image, role: str) -> None:
+    """Empty a result layer whose image has got another size, or channels, and lay it over the image again."""
+    shape = _shape(image, role)
+    if layer.data.shape != shape:
+        layer.data = np.zeros(shape, dtype=layer.data.dtype)
+        for name, value in alignment(image).items():
+            setattr(layer, name, value)
 
 
 def _shape(image: Image, role: str) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ from napari.layers import Image, Labels, Layer
 from napari.utils.colormaps import DirectLabelColormap
 
 from napari_softseg.widgets.classes import ClassList, ScribbleClass, classes_from_metadata
-from napari_softseg.widgets.tags import SCRIBBLES, alignment, grid_shape, image_id, set_tag, tag_of
+from napari_softseg.widgets.tags import SCRIBBLES, TAG, alignment, grid_shape, image_id, set_tag, tag_of
 
 BRUSH_SHARE = 64
 """The first brush is this share of the image's shorter side: thin enough to stay inside things."""
@@ -21,11 +21,11 @@ def is_scribbles(layer: Layer) -> bool:
     return tag_of(layer).get("role") == SCRIBBLES or layer.name.lower().startswith(SCRIBBLES)
 
 
-def new_scribbles(image: Image) -> Labels:
-    """Return an empty scribbles layer that lies exactly over `image`."""
-    layer = Labels(
-        np.zeros(grid_shape(image), dtype=np.uint8), name=SCRIBBLES, opacity=1.0, **alignment(image)
-    )
+def new_scribbles(image: Image, strokes: npt.NDArray[np.integer] | None = None) -> Labels:
+    """Return a scribbles layer that lies exactly over `image`, empty or with these strokes."""
+    if strokes is None:
+        strokes = np.zeros(grid_shape(image), dtype=np.uint8)
+    layer = Labels(strokes, name=SCRIBBLES, opacity=1.0, **alignment(image))
     set_tag(layer, role=SCRIBBLES, image_id=image_id(image))
     layer.brush_size = max(3, round(min(grid_shape(image)[-2:]) / BRUSH_SHARE))
     return layer
@@ -42,6 +42,13 @@ def scribbles_for(image: Image, layers: Iterable[Layer]) -> Labels | None:
         if tag_of(layer).get("image_id") == image_id(image):
             return layer
     return next((layer for layer in candidates if _lies_over(layer, image)), None)
+
+
+def retire(layer: Labels) -> None:
+    """Make a scribbles layer one of nobody's: hidden, and not found again, but with all its strokes."""
+    layer.metadata.pop(TAG, None)
+    layer.name = f"old {SCRIBBLES}"
+    layer.visible = False
 
 
 def adopt(layer: Labels, image: Image) -> list[ScribbleClass]:

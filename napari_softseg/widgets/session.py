@@ -1,12 +1,15 @@
 """One person painting one image: keeps image, scribbles and classes together, without a view."""
 
+from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer
 from psygnal import Signal
 
 from napari_softseg.errors import InputError
+from napari_softseg.widgets import channels
 from napari_softseg.widgets.classes import ClassList
 from napari_softseg.widgets.keys import bind_keys, unbind_keys
 from napari_softseg.widgets.planes import require_plane_image
@@ -17,9 +20,10 @@ from napari_softseg.widgets.scribbles import (
     erase_class,
     is_scribbles,
     new_scribbles,
+    retire,
     scribbles_for,
 )
-from napari_softseg.widgets.tags import grid_shape
+from napari_softseg.widgets.tags import grid_shape, set_tag
 
 
 class ScribbleSession:
@@ -111,12 +115,64 @@ class ScribbleSession:
         if image is None:
             raise InputError("There is no image to paint on: open one, or File > Open Sample.")
         require_plane_image(image)
+        if self.scribbles is None and (axis := channels.likely_axis(image)) is not None:
+            self.set_channel_axis(axis)
         scribbles = self.scribbles
         if scribbles is None or tuple(scribbles.data.shape) != grid_shape(image):
             self._detach()
             self.viewer.add_layer(new_scribbles(image))  # _on_inserted attaches it
         else:
             self._take_brush(scribbles)
+
+    def set_channel_axis(self, axis: int | None) -> None:
+        """Say which axis of the image holds channels, counted as its data came; None for none.
+
+        Strokes stay where they are, one layer of them for all channels; the layer of before is kept, hidden.
+
+        Raises
+        ------
+        InputError
+            If there is no image, or its channels cannot come first.
+        """
+        image = self.image
+        if image is None:
+            raise InputError("There is no image to choose channels of: open one, or File > Open Sample.")
+        before = channels.channel_axis(image)
+        if axis == before:
+            return
+        first_length, first_place = image.data.shape[0], self.viewer.dims.current_step[-image.ndim]
+        channels.set_channel_axis(image, axis)
+        self.viewer.dims.order = tuple(range(self.viewer.dims.ndim))
+        old = self.scribbles
+        if old is not None:
+            self._detach()
+            strokes = np.asarray(old.data)
+            if before is not None:
+                spread = np.zeros((first_length, *strokes.shape), strokes.dtype)
+                spread[first_place] = strokes
+                strokes = np.moveaxis(spread, 0, before)
+            if axis is not None:
+                strokes = strokes.max(axis=axis)
+            new = new_scribbles(image, np.ascontiguousarray(strokes))
+            set_tag(new, classes=self.classes.to_metadata())
+            retire(old)
+            self.viewer.add_layer(new)  # _on_inserted attaches it
+        self._on_pixels()
+        self.layers_changed.emit()
+
+    def see_channels(self, seen: Iterable[int]) -> None:
+        """Let the solver see these channels of the image only.
+
+        Raises
+        ------
+        InputError
+            If there is no image, or none of its channels is among them.
+        """
+        if self.image is None:
+            raise InputError("There is no image to choose channels of: open one, or File > Open Sample.")
+        channels.see_channels(self.image, seen)
+        self._on_pixels()
+        self.layers_changed.emit()
 
     def select_class(self, value: int) -> None:
         """Let the brush paint this class."""

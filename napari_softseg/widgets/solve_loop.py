@@ -14,6 +14,7 @@ from napari_softseg.errors import InputError
 from napari_softseg.options import DEFAULTS, MAX_CLASS_VALUE, SolveOptions, Unary
 from napari_softseg.solver.solution import SolveProgress, Status
 from napari_softseg.widgets import status_texts
+from napari_softseg.widgets.channels import plane_pixels
 from napari_softseg.widgets.live_solver import Job, LiveSolver
 from napari_softseg.widgets.planes import Plane, require_plane_image, visible_plane
 from napari_softseg.widgets.result_layers import (
@@ -55,6 +56,14 @@ class Wanted:
     def place(self) -> Place:
         """Where the result goes."""
         return self.image, self.plane
+
+    def same_drawing(self, other: "Wanted") -> bool:
+        """Return whether pixels and strokes are the same."""
+        return (self.place, self.image_version, self.strokes) == (
+            other.place,
+            other.image_version,
+            other.strokes,
+        )
 
     def same_solution(self, other: "Wanted") -> bool:
         """Return whether only the colours differ."""
@@ -225,13 +234,16 @@ class SolveLoop:
         self.session.classes.restore(value for value in counts if 0 < value <= MAX_CLASS_VALUE)
         self._set_counts(counts)
         wanted = self._wanted(image, plane, strokes)
+        shown, text = self._shown.get(wanted.place, (None, ""))
         if len(counts) < 2 and wanted.model is None:
             self._cancel()
+            if shown is not None and shown.same_drawing(wanted):  # of "all planes", by strokes of others
+                self.status_changed.emit(text)
+                return None
             self._shown.pop(wanted.place, None)
             clear_result(self.session.viewer, image, plane)
             self.status_changed.emit(status_texts.stroke_hint(len(counts), len(self.session.classes), plane))
             return None
-        shown, text = self._shown.get(wanted.place, (None, ""))
         if shown == wanted and not forced:
             self._cancel(wanted)  # such as a stroke undone while it was being solved
             self.status_changed.emit(text)
@@ -240,16 +252,52 @@ class SolveLoop:
             return None
         if not (self._auto or forced):
             return self._recoloring(wanted, plane)
-        job = SolveJob(
+        job = self._fresh_job(image, wanted, plane, strokes)
+        return self._ask(wanted, job if forced else self._with_known_parts(job, wanted))
+
+    def plane_job(
+        self, image: Image, plane: Plane, strokes: npt.NDArray[np.integer]
+    ) -> tuple[Wanted, SolveJob]:
+        """Return the work of solving any plane as things are now, for :meth:`show_plane`.
+
+        Parameters
+        ----------
+        image : napari.layers.Image
+            The image being painted on.
+        plane : Plane
+            Of the image.
+        strokes : (H, W) array of ints
+            A copy of the plane's own strokes.
+        """
+        wanted = self._wanted(image, plane, strokes)
+        return wanted, self._fresh_job(image, wanted, plane, strokes)
+
+    def show_plane(self, wanted: Wanted, result: SolveResult, text: str) -> None:
+        """Write what somebody else solved into the layers; it stays while the plane's strokes do.
+
+        The plane may be one without strokes, solved by those of another.
+        """
+        image = self.session.image
+        if image is None or image_id(image) != result.job.image_id:
+            return
+        if wanted.image_version != self.session.image_version:
+            return
+        self._shown[wanted.place] = (wanted, text)
+        show_result(self.session.viewer, image, result, self._view)
+        self._solver.poke()
+
+    def _fresh_job(
+        self, image: Image, wanted: Wanted, plane: Plane, strokes: npt.NDArray[np.integer]
+    ) -> SolveJob:
+        return SolveJob(
             image_id(image),
             plane,
-            np.array(image.data[plane.index]),
+            plane_pixels(image, plane),
             strokes,
             wanted.options,
             wanted.look,
             wanted.model,
         )
-        return self._ask(wanted, job if forced else self._with_known_parts(job, wanted))
 
     def _prepare(self, image: Image) -> None:
         """Make the result layers before there is a result, one per turn of the event loop.
