@@ -9,6 +9,7 @@ from psygnal import SignalInstance
 from qtpy.QtWidgets import QWidget
 
 from napari_softseg.widgets.model_session import ModelSession
+from napari_softseg.widgets.project_session import ProjectSession
 from napari_softseg.widgets.session import ScribbleSession
 from napari_softseg.widgets.solve_loop import SolveLoop
 
@@ -26,6 +27,7 @@ class Workspace:
         self.viewer = viewer
         self.session = ScribbleSession(viewer)
         self.loop = SolveLoop(self.session)
+        self.project = ProjectSession(self.session, self.loop)
         self.model = ModelSession(self.session, self.loop)
         self._docks: set[int] = set()
 
@@ -53,6 +55,7 @@ class Workspace:
     def _close(self) -> None:
         """End all parts, the last made first."""
         self.model.close()
+        self.project.close()
         self.loop.close()
         self.session.close()
 

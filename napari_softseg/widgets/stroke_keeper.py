@@ -1,0 +1,249 @@
+"""Keeps what is painted on an image of a project in the project: strokes at once, soft labels a little later."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from napari.layers import Image, Labels
+from psygnal import Signal
+from qtpy.QtCore import QTimer
+
+from napari_softseg.errors import InputError
+from napari_softseg.options import MAX_CLASS_VALUE
+from napari_softseg.project import Project
+from napari_softseg.solver.solution import Solution
+from napari_softseg.widgets.autosave import Autosave, Worker
+from napari_softseg.widgets.classes import ScribbleClass
+from napari_softseg.widgets.planes import Plane, require_plane_image, visible_plane
+from napari_softseg.widgets.project_classes import kept_classes, shown_classes
+from napari_softseg.widgets.project_layers import linked_name, plane_key
+from napari_softseg.widgets.scribbles import stroke_counts
+from napari_softseg.widgets.session import ScribbleSession
+from napari_softseg.widgets.solve_job import SolveResult
+from napari_softseg.widgets.solve_loop import SolveLoop
+from napari_softseg.widgets.tags import grid_shape, image_id
+
+Strokes = npt.NDArray[np.uint8]
+
+TAKE_MS = 200
+"""From a stroke to the moment it is handed to the worker; a burst of strokes is one write."""
+
+SOFT_MS = 5000
+"""From the last solve to the moment its soft labels are written."""
+
+CLASSES = ""
+"""Key of the classes among what is saved; the others are names of images, which are never empty."""
+
+
+@dataclass(slots=True, eq=False)
+class Place:
+    """The plane of a scribbles layer whose strokes are kept."""
+
+    name: str
+    image: Image
+    layer: Labels
+    plane: Plane
+    taken: Strokes | None = None
+    """The strokes as they were last handed to the worker; None until those on disk are known."""
+
+    def is_at(self, other: "Place") -> bool:
+        """Return whether both mean the same plane of the same layer."""
+        return self.layer is other.layer and (self.name, self.plane) == (other.name, other.plane)
+
+
+class StrokeKeeper:
+    """Follows what is painted on; all methods and signals belong to the GUI thread."""
+
+    current_changed = Signal()
+    """Another image is painted on now."""
+
+    def __init__(
+        self, session: ScribbleSession, loop: SolveLoop, project: Project, files: Worker, slow: Worker
+    ) -> None:
+        """Write strokes with the worker `files`, and what takes long with `slow`."""
+        self.session = session
+        self.project = project
+        self.current: str | None = None
+        """Name of the image that is painted on, None if it is not of the project."""
+        self.autosave = Autosave(files, self._write)
+        self._loop = loop
+        self._files, self._slow = files, slow
+        self._place: Place | None = None
+        self._held = False
+        self._solved: tuple[str, Solution] | None = None
+        self._take_timer = _timer(TAKE_MS, self._on_take)
+        self._soft_timer = _timer(SOFT_MS, self.write_soft)
+        self._links = (
+            (session.touched, self._on_touched),
+            (session.image_chosen, self.follow),
+            (session.layers_changed, self.follow),
+            (session.classes.changed, self._on_classes_changed),
+            (loop.solved, self._on_solved),
+        )
+        for signal, slot in self._links:
+            signal.connect(slot)
+
+    @property
+    def classes(self) -> list[ScribbleClass]:
+        """Of the project, as the viewer counts them."""
+        return shown_classes(self.autosave.pending.get(CLASSES, self.project.manifest.classes))
+
+    @property
+    def busy(self) -> bool:
+        """Whether strokes may have changed that nobody looked at yet."""
+        return self._take_timer.isActive()
+
+    @contextmanager
+    def holding(self, name: str, strokes: Strokes) -> Iterator[None]:
+        """Let go of what is painted on while layers change, and then follow: their strokes are known."""
+        self.leave()
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
+        self.follow()
+        if self._place is not None and self._place.name == name:
+            self._place.taken = strokes
+
+    def follow(self) -> None:
+        """Find out which image of the project is painted on now, and keep its strokes from now on."""
+        if self._held:
+            return
+        name, here = self._here()
+        before = self._place
+        if here is None or before is None or not here.is_at(before):
+            self.leave()
+            if here is not None:
+                self._come(here)
+        if name != self.current:
+            self.current = name
+            self.current_changed.emit()
+
+    def take(self) -> None:
+        """Hand the strokes to the worker if they changed."""
+        here = self._place
+        if here is None or here.taken is None or self.project.read_only:
+            return
+        now = np.asarray(here.layer.data[here.plane.index])
+        if np.array_equal(now, here.taken):
+            return
+        values = [value for value in stroke_counts(now) if 0 < value <= MAX_CLASS_VALUE]
+        if self.session.scribbles is here.layer:
+            self.session.classes.restore(values)  # a label that a person chose in napari's own controls
+        here.taken = now.copy()
+        self.autosave.put(here.name, here.taken)
+
+    def put_classes(self) -> None:
+        """Hand the classes to the worker if they changed."""
+        kept = kept_classes(self.session.classes)
+        if not self.project.read_only and kept != kept_classes(self.classes):
+            self.autosave.put(CLASSES, kept)
+
+    def leave(self) -> None:
+        """Hand over what changed, and keep nothing any more until the next :meth:`follow`."""
+        self.take()
+        self.write_soft()
+        self._place = None
+
+    def write_soft(self) -> None:
+        """Hand the soft labels of the last solve to the worker if they are not written yet."""
+        self._soft_timer.stop()
+        solved, self._solved = self._solved, None
+        if solved is not None and not self.project.read_only:
+            self._slow.run(partial(_write_soft, self.project, *solved))
+
+    def close(self) -> None:
+        """Let go of the session; nothing is taken any more."""
+        for signal, slot in self._links:
+            signal.disconnect(slot)
+        self._take_timer.stop()
+        self._soft_timer.stop()
+        self.autosave.close()
+        self._place = None
+
+    def _here(self) -> tuple[str | None, Place | None]:
+        """Return the name of the image that is painted on, and where its strokes are if it has any."""
+        image, layer = self.session.image, self.session.scribbles
+        if image is None:
+            return None, None
+        try:
+            require_plane_image(image)
+            plane = visible_plane(image, self.session.viewer.dims)
+        except InputError:
+            return None, None
+        name = linked_name(image, self.project.path, plane_key(plane))
+        if name is None or layer is None or tuple(layer.data.shape) != grid_shape(image):
+            return name, None
+        return name, Place(name, image, layer, plane)
+
+    def _come(self, here: Place) -> None:
+        """Keep the strokes of a place: a layer that came empty takes up what is on disk."""
+        self.session.classes.reset(self.classes)
+        self._place = here
+        self.put_classes()  # there were fewer than two
+        if self.project.read_only:
+            here.layer.editable = False  # what is painted would be lost
+        elif not self._held:
+            empty = not np.any(here.layer.data[here.plane.index])
+            task = partial(self.project.read_scribbles, here.name)
+            self._files.run(task, partial(self._on_strokes_read, here, empty))
+
+    def _on_strokes_read(self, here: Place, empty: bool, stored: Strokes) -> None:
+        if here.taken is not None or self._place is not here:
+            return
+        stored = self.autosave.pending.get(here.name, stored)
+        now = np.asarray(here.layer.data[here.plane.index])
+        if empty and stored.shape == now.shape and (stored[now == 0] != 0).any():
+            here.layer.data[here.plane.index] = np.where(now == 0, stored, now)
+            here.layer.refresh()
+        here.taken = stored
+        self.take()
+
+    def _write(self, key: str, value: Any) -> None:
+        """Write classes or strokes; called in the worker's thread."""
+        if key == CLASSES:
+            self.project.change(classes=value)
+        else:
+            self.project.write_scribbles(key, value)
+
+    def _on_touched(self) -> None:
+        if not self._take_timer.isActive():  # while a person goes on painting, it is saved all the same
+            self._take_timer.start()
+
+    def _on_take(self) -> None:
+        self.follow()
+        self.take()
+
+    def _on_classes_changed(self) -> None:
+        if self._place is not None and self.session.scribbles is self._place.layer:
+            self.put_classes()
+
+    def _on_solved(self, result: SolveResult) -> None:
+        here = self._place
+        if here is None or (image_id(here.image), here.plane) != (result.job.image_id, result.job.plane):
+            return
+        self._solved = here.name, result.solution
+        self._soft_timer.start()
+
+
+def _write_soft(project: Project, name: str, solution: Solution) -> None:
+    """Write soft labels with a channel for every class of the project; called in a worker's thread."""
+    values = [one.value for one in project.manifest.classes]
+    if name not in project.names or not set(solution.classes) <= set(values):
+        return  # removed since they were solved
+    probabilities = np.zeros((len(values), *solution.probabilities.shape[1:]), np.float32)
+    probabilities[[values.index(value) for value in solution.classes]] = solution.probabilities
+    project.write_soft_labels(name, probabilities)
+
+
+def _timer(milliseconds: int, slot: Any) -> QTimer:
+    timer = QTimer()
+    timer.setSingleShot(True)
+    timer.setInterval(milliseconds)
+    timer.timeout.connect(slot)
+    return timer
