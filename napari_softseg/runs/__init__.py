@@ -1,0 +1,5 @@
+"""Training runs of a project, each a process of its own: no Qt, no napari, no torch."""
+
+import lazy_loader as _lazy
+
+__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)

@@ -1,0 +1,10 @@
+from .command import command_line as command_line
+from .command import run_name as run_name
+from .curves import Curves as Curves
+from .launch import list_runs as list_runs
+from .launch import start_run as start_run
+from .rounds import stop_hint as stop_hint
+from .run import Run as Run
+from .state import RunState as RunState
+from .state import Status as Status
+from .step_times import StepTimes as StepTimes

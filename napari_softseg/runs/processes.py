@@ -1,0 +1,131 @@
+"""A process that outlives the one that starts it, and is found again by whoever comes later."""
+
+from __future__ import annotations
+
+import os
+import platform
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from napari_softseg.errors import InputError
+
+_CHILDREN: dict[int, subprocess.Popen[bytes]] = {}
+"""Started by this process, by their number: who started one has to ask how it ended, or it stays a zombie."""
+
+_SAME_MOMENT = 1.0
+"""Seconds within which two readings of when a process was made agree."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessId:
+    """A process on a machine; numbers alone are used again."""
+
+    pid: int
+    created: float
+    """Seconds since 1970, by the system's clock."""
+    host: str
+
+    @property
+    def here(self) -> bool:
+        """Whether it is, or was, on this machine."""
+        return self.host == platform.node()
+
+    def find(self) -> psutil.Process | None:
+        """Return the process if it lives, on this machine."""
+        child = _CHILDREN.get(self.pid)
+        if child is not None:
+            child.poll()
+        if not self.here:
+            return None
+        try:
+            process = psutil.Process(self.pid)
+            same = abs(process.create_time() - self.created) < _SAME_MOMENT
+            return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+        except psutil.Error:
+            return None
+
+    @property
+    def exit_code(self) -> int | None:
+        """How it ended, negative for a signal; None if it lives, or this process is not who started it."""
+        child = _CHILDREN.get(self.pid)
+        return None if child is None else child.poll()
+
+
+def start_detached(command: Sequence[str], output: Path) -> ProcessId:
+    """Start a program that goes on when this one ends, at low priority.
+
+    Parameters
+    ----------
+    command
+        The program and its arguments.
+    output
+        What it prints is added to this file.
+
+    Raises
+    ------
+    InputError
+        If it cannot be started.
+    """
+    if sys.platform == "win32":
+        flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW
+    else:
+        flags = 0
+    try:
+        with output.open("ab") as file:
+            child = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # neither the terminal's Ctrl-C nor its end reaches it
+                creationflags=flags,
+                env={**os.environ, "PYTHONFAULTHANDLER": "1", "PYTHONIOENCODING": "utf-8"},
+            )
+    except OSError as error:
+        raise InputError(f"Cannot start {command[0]}: {error.strerror or error}.") from None
+    _CHILDREN[child.pid] = child
+    created = 0.0
+    with suppress(psutil.Error):  # ended already
+        process = psutil.Process(child.pid)
+        created = process.create_time()
+        # before it has threads, which inherit it: the window goes first where both want the processor
+        process.nice(psutil.BELOW_NORMAL_PRIORITY_CLASS if sys.platform == "win32" else 10)
+    return ProcessId(child.pid, created, platform.node())
+
+
+def interrupt(process: psutil.Process) -> None:
+    """Ask a process to end, as Ctrl-C does; on Windows, where that is not possible, end it."""
+    with suppress(psutil.NoSuchProcess):
+        process.terminate() if sys.platform == "win32" else process.send_signal(signal.SIGINT)
+
+
+def kill(process: psutil.Process, timeout: float = 10.0) -> None:
+    """End a process and those it started, at once, and wait until they are gone."""
+    with suppress(psutil.NoSuchProcess):
+        family = [process, *process.children(recursive=True)]
+        for one in family:
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
+        child = _CHILDREN.get(process.pid)
+        if child is not None:
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(timeout)
+        psutil.wait_procs(family, timeout)
+
+
+def wait(process: ProcessId, timeout: float) -> bool:
+    """Wait until a process has ended; return whether it has."""
+    pause = threading.Event()
+    for _ in range(int(timeout / 0.05) + 1):
+        if process.find() is None:
+            return True
+        pause.wait(0.05)
+    return False
