@@ -1,3 +1,4 @@
+from .image_status import ImageStatus as ImageStatus
 from .manifest import Manifest as Manifest
 from .manifest import ProjectClass as ProjectClass
 from .manifest import ProjectImage as ProjectImage

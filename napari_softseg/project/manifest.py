@@ -11,6 +11,7 @@ from typing import Any
 from napari_softseg.colors import RGB, class_color
 from napari_softseg.errors import InputError
 from napari_softseg.options import MAX_CLASS_VALUE
+from napari_softseg.project.fingerprint import Fingerprint
 from napari_softseg.project.paths import checked_name
 from napari_softseg.saving import replacing
 
@@ -41,6 +42,8 @@ class ProjectImage:
     """From the project folder; of a reference absolute."""
     referenced: bool = False
     """Whether the image lies elsewhere, where it is read and never written."""
+    fingerprint: Fingerprint | None = None
+    """What the file was when it was added; None if whoever wrote the project does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,19 +124,27 @@ def write_manifest(path: Path, manifest: Manifest) -> None:
         "classes": [
             {"value": one.value, "name": one.name, "color": list(one.color)} for one in manifest.classes
         ],
-        "images": [
-            {
-                "name": image.name,
-                "size": list(image.size),
-                ("reference" if image.referenced else "file"): image.path,
-            }
-            for image in manifest.images
-        ],
+        "images": [_image_entry(image) for image in manifest.images],
         "settings": dict(manifest.settings),
     }
     text = json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False)
     with replacing(path) as (temporary,):
         temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def _image_entry(image: ProjectImage) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "name": image.name,
+        "size": list(image.size),
+        ("reference" if image.referenced else "file"): image.path,
+    }
+    if image.fingerprint is not None:
+        entry["fingerprint"] = {
+            "bytes": image.fingerprint.size,
+            "modified_ns": image.fingerprint.modified,
+            "sha256": image.fingerprint.sha256,
+        }
+    return entry
 
 
 def _parsed(data: dict[str, Any]) -> Manifest:
@@ -161,9 +172,15 @@ def _image(data: dict[str, Any]) -> ProjectImage:
     name = checked_name(data["name"])
     if ("file" in data) == ("reference" in data):
         raise InputError(f"the image {name!r} needs either a file or a reference.")
-    if "file" in data:
-        return ProjectImage(name, (height, width), _text(data["file"]))
-    return ProjectImage(name, (height, width), _text(data["reference"]), referenced=True)
+    referenced = "reference" in data
+    path = _text(data["reference" if referenced else "file"])
+    return ProjectImage(name, (height, width), path, referenced, _fingerprint(data.get("fingerprint")))
+
+
+def _fingerprint(data: dict[str, Any] | None) -> Fingerprint | None:
+    if data is None:
+        return None
+    return Fingerprint(_whole(data["bytes"]), _whole(data["modified_ns"]), _text(data["sha256"]))
 
 
 def _whole(value: Any) -> int:

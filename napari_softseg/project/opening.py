@@ -9,9 +9,11 @@ from typing import Any
 
 from napari_softseg.errors import InputError
 from napari_softseg.project import manifest as manifests
+from napari_softseg.project.lock import ProjectLock
 from napari_softseg.project.manifest import Manifest, ProjectClass
 from napari_softseg.project.paths import inside
-from napari_softseg.project.project import FOLDERS, Project, writing
+from napari_softseg.project.project import FOLDERS, LATER_FOLDERS, SWEPT, Project
+from napari_softseg.project.writing import require_empty, sweep, writing
 
 
 def create_project(
@@ -41,18 +43,19 @@ def create_project(
     """
     path = Path(path)
     manifest = Manifest(unlabelled, tuple(classes), settings=dict(settings or {}))
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        what = "is a project already; open it" if (path / manifests.FILE).exists() else "is not empty"
-        raise InputError(f"Cannot make a project in {path}: it {what}, or choose another folder.")
+    require_empty(path)
     with writing(path):
         for folder in FOLDERS:
             (path / folder).mkdir(parents=True, exist_ok=True)
         manifests.write_manifest(path / manifests.FILE, manifest)
-    return Project(path, manifest)
+    return open_project(path)
 
 
 def open_project(path: str | os.PathLike[str], *, read_only: bool = False) -> Project:
-    """Open a project folder, for reading alone if asked to or if it cannot be written.
+    """Open a project folder, for reading alone if asked to, if it cannot be written, or if it is open already.
+
+    Who may write holds the folder's lock until `Project.close`, or the end of the process, whatever ends it.
+    ``Project.read_only`` says why nothing may be written.
 
     Raises
     ------
@@ -66,8 +69,32 @@ def open_project(path: str | os.PathLike[str], *, read_only: bool = False) -> Pr
         raise InputError(
             f"{path} is no project: it has no {manifests.FILE}; create one or choose its folder."
         )
-    manifest = manifests.read_manifest(path / manifests.FILE)
-    for folder in FOLDERS:
+    why, lock = "it was opened for reading", None
+    if not read_only:
+        why, lock = _locked(path)
+    try:
+        manifest = manifests.read_manifest(path / manifests.FILE)
+        _check_paths(path, manifest)
+    except InputError:
+        if lock is not None:
+            lock.release()
+        raise
+    if lock is not None:
+        sweep([path, *(path / folder for folder in SWEPT)])
+    return Project(path, manifest, why, lock)
+
+
+def _locked(path: Path) -> tuple[str, ProjectLock | None]:
+    """Return why the folder cannot be written, or its lock."""
+    if not os.access(path, os.W_OK | os.X_OK):
+        return "there is no permission to write in it", None
+    lock = ProjectLock(path)
+    why = lock.acquire()
+    return why, None if why else lock
+
+
+def _check_paths(path: Path, manifest: Manifest) -> None:
+    for folder in (*FOLDERS, *LATER_FOLDERS):
         inside(path, folder)
     for image in manifest.images:
         if not image.referenced:
@@ -76,7 +103,3 @@ def open_project(path: str | os.PathLike[str], *, read_only: bool = False) -> Pr
             raise InputError(
                 f"{path / manifests.FILE} refers to {image.path!r}; a reference needs an absolute path."
             )
-    why = "it was opened for reading" if read_only else ""
-    if not why and not os.access(path, os.W_OK | os.X_OK):
-        why = "there is no permission to write in it"
-    return Project(path, manifest, why)

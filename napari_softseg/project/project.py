@@ -5,8 +5,10 @@
     project.json    classes, images, the value without a stroke, settings
     images/         copies of the images; others are references to files elsewhere
     scribbles/      NAME.png: class value per pixel, in the colours of the classes (TIFF is read as well)
-    soft_labels/    NAME.tif: (K, H, W) float32
+    soft_labels/    NAME.tif: (K, H, W) float32, and their mean entropy
     models/         runs of training
+    snapshots/      what each run was trained on
+    removed/        strokes and copies of images that were taken out
 
 Every file is written beside its place, flushed and renamed, so that whatever kills the program leaves the
 old one or the new one. An image is listed in ``project.json`` only once its file is there, and its strokes
@@ -15,42 +17,68 @@ are written only after that: no file of ours is ever one that the project does n
 
 from __future__ import annotations
 
-import filecmp
 import os
-import shutil
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-import tifffile
-from PIL import Image
 
 from napari_softseg.errors import InputError
 from napari_softseg.files import read_image, read_scribbles
 from napari_softseg.project import manifest as manifests
+from napari_softseg.project import relocation, snapshots, soft_labels
+from napari_softseg.project.fingerprint import file_stamp, take_fingerprint
+from napari_softseg.project.image_files import checked_strokes, image_suffix, store_image, write_index_png
+from napari_softseg.project.image_status import ImageStatus, StatusReader
+from napari_softseg.project.lock import ProjectLock
 from napari_softseg.project.manifest import Manifest, ProjectClass, ProjectImage
 from napari_softseg.project.paths import checked_name, inside
-from napari_softseg.saving import replacing, write_png, write_soft_tiff
+from napari_softseg.project.writing import writing
+from napari_softseg.saving import replacing
 
 FOLDERS = ("images", "scribbles", "soft_labels", "models")
+LATER_FOLDERS = ("snapshots", "removed")
+"""Made when there is something to put there."""
+SWEPT = ("images", "scribbles", "soft_labels")
+"""Where only the project writes, which cleans up after a program that was killed."""
 _SCRIBBLE_EXTENSIONS = (".png", ".tif", ".tiff")
 
 
 class Project:
     """A project folder that is open; `create_project` and `open_project` make it.
 
-    One process writes to a folder at a time; any number may read it.
+    One process writes to a folder at a time, from any of its threads; any number may read it. Use it as a
+    context manager, or `close` it.
     """
 
-    def __init__(self, path: Path, manifest: Manifest, read_only: str = "") -> None:
+    def __init__(self, path: Path, manifest: Manifest, read_only: str, lock: ProjectLock | None) -> None:
         self.path = path
         self.read_only = read_only
         """Why nothing may be written; empty if it may."""
         self._manifest = manifest
+        self._lock = lock
+        self._guard = threading.RLock()
+        self._stamp = _stamp(path)
+        self._status = StatusReader()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let others write to the folder; from here on it is only read. Closing twice does nothing more."""
+        with self._guard:
+            if self._lock is not None:
+                self.read_only = "it was closed"
+                self._lock.release()
+                self._lock = None
 
     @property
     def manifest(self) -> Manifest:
@@ -89,12 +117,8 @@ class Project:
             If the image cannot be read, the name is taken or no name, the strokes do not fit, or nothing
             may be written.
         """
-        self._check_writable()
-        if isinstance(source, np.ndarray):
-            file, pixels = None, source
-        else:
-            file = Path(source)
-            pixels = read_image(file)
+        file = None if isinstance(source, np.ndarray) else Path(source)
+        pixels = source if isinstance(source, np.ndarray) else read_image(source)
         if name is None:
             if file is None:
                 raise InputError("Pixels without a file need a name in the project; pass name.")
@@ -102,24 +126,28 @@ class Project:
         checked_name(name)
         if pixels.ndim not in (2, 3):
             raise InputError(f"Expected an image of shape (H, W) or (H, W, C), but got {pixels.shape}.")
-        height, width = pixels.shape[:2]
-        if file is not None and not copy:
-            image = ProjectImage(name, (height, width), str(file.resolve()), referenced=True)
+        size = (pixels.shape[0], pixels.shape[1])
+        referenced = file is not None and not copy
+        if file is not None and referenced:
+            image = ProjectImage(name, size, str(file.resolve()), referenced=True)
         else:
-            eight_bit = pixels.dtype == np.uint8 and (pixels.ndim == 2 or pixels.shape[2] == 3)
-            suffix = file.suffix.lower() if file is not None else ".png" if eight_bit else ".tif"
-            image = ProjectImage(name, (height, width), f"images/{name}{suffix}")
-        strokes = None if scribbles is None else self._checked_strokes(image, scribbles)
-        changed = replace(self._manifest, images=(*self._manifest.images, image))  # refuses a name twice
-        if strokes is not None and self.scribbles_path(name) is not None:
-            raise InputError(
-                f"{self.scribbles_path(name)} is there already; move it away or choose another name."
-            )
-        if not image.referenced:
-            self._store_image(inside(self.path, image.path), file, pixels)
-        self._write(changed)
-        if strokes is not None:
-            self._store_strokes(name, strokes)
+            suffix = image_suffix(pixels) if file is None else file.suffix.lower()
+            image = ProjectImage(name, size, f"images/{name}{suffix}")
+        with self._changing():
+            changed = replace(self._manifest, images=(*self._manifest.images, image))  # refuses a name twice
+            strokes = None if scribbles is None else checked_strokes(image, scribbles, self._manifest)
+            if strokes is not None and self.scribbles_path(name) is not None:
+                raise InputError(
+                    f"{self.scribbles_path(name)} is there already; move it away or choose another name."
+                )
+            path = Path(image.path) if referenced else inside(self.path, image.path)
+            if not referenced:
+                store_image(path, file, pixels)
+            with writing(self.path / manifests.FILE):
+                image = replace(image, fingerprint=take_fingerprint(path))
+            self._write(relocation.with_image(changed, image))
+            if strokes is not None:
+                self._store_strokes(name, strokes)
         return image
 
     def image_path(self, name: str) -> Path:
@@ -137,7 +165,7 @@ class Project:
         """
         image, path = self._manifest.image(name), self.image_path(name)
         if not path.exists():
-            raise InputError(f"The image {name!r} is gone: there is no {path}; put it back or add it again.")
+            raise InputError(f"The image {name!r} is gone: there is no {path}; put it back or relocate it.")
         pixels = read_image(path)
         if pixels.shape[:2] != image.size:
             raise InputError(
@@ -145,6 +173,49 @@ class Project:
                 f"{image.size[1]} when it was added to {self.path}; its strokes no longer fit."
             )
         return pixels
+
+    def check(self, name: str) -> str:
+        """Return what is wrong with the file of an image, in one line; empty if it is the one that was added.
+
+        Instant as long as size and time of the file are the same; else the file is read.
+
+        Raises
+        ------
+        InputError
+            If there is no such image.
+        """
+        problem, checked = relocation.check(self._manifest.image(name), self.image_path(name))
+        with self._guard:
+            if checked.name in self.names:  # still
+                self._manifest = relocation.with_image(self._manifest, checked)
+        return problem
+
+    def relocate(self, name: str, path: str | os.PathLike[str]) -> str:
+        """Take the file at `path` for an image whose file is gone or changed; its strokes stay.
+
+        An image that was copied into the project is copied again, a reference refers to `path` from now on.
+
+        Returns
+        -------
+        str
+            What differs from the file that was added, in one line; empty if nothing does.
+
+        Raises
+        ------
+        InputError
+            If the file cannot be read, has another size, or nothing may be written.
+        """
+        with self._changing():
+            image, remark = relocation.relocated(self._manifest.image(name), self.path, Path(path))
+            self._write(relocation.with_image(self._manifest, image))
+        return remark
+
+    def status(self, name: str) -> ImageStatus:
+        """Return strokes, share labelled, entropy and problem of an image; InputError if there is none.
+
+        Reads only files that changed since the last time, but reads them whole: not for the window's thread.
+        """
+        return self._status.status(self, name)
 
     def scribbles_path(self, name: str) -> Path | None:
         """Return the file of an image's strokes, or None if nothing was painted yet."""
@@ -162,7 +233,7 @@ class Project:
         image, path = self._manifest.image(name), self.scribbles_path(name)
         if path is None:
             return np.full(image.size, self._manifest.unlabelled, np.uint8)
-        return self._checked_strokes(image, read_scribbles(path))
+        return checked_strokes(image, read_scribbles(path), self._manifest)
 
     def write_scribbles(self, name: str, scribbles: npt.NDArray[Any]) -> Path:
         """Write the strokes of an image, whole or not at all, and return the file.
@@ -179,8 +250,9 @@ class Project:
         InputError
             If they do not fit the image or the classes, or cannot be written.
         """
-        self._check_writable()
-        return self._store_strokes(name, self._checked_strokes(self._manifest.image(name), scribbles))
+        with self._changing():
+            strokes = checked_strokes(self._manifest.image(name), scribbles, self._manifest)
+            return self._store_strokes(name, strokes)
 
     def soft_labels_path(self, name: str) -> Path:
         """Return where the soft labels of an image are, or will be."""
@@ -194,16 +266,31 @@ class Project:
         InputError
             If the shape does not fit, or they cannot be written.
         """
-        self._check_writable()
-        expected = (len(self._manifest.classes), *self._manifest.image(name).size)
-        if probabilities.shape != expected:
-            raise InputError(
-                f"Expected soft labels of shape (K, H, W) = {expected} for {name!r}, but got {probabilities.shape}."
-            )
-        path = self.soft_labels_path(name)
-        with writing(path), replacing(path) as (temporary,):
-            write_soft_tiff(temporary, probabilities, {one.value: one.name for one in self._manifest.classes})
-        return path
+        with self._changing():
+            classes = {one.value: one.name for one in self._manifest.classes}
+            expected = (len(classes), *self._manifest.image(name).size)
+            if probabilities.shape != expected:
+                raise InputError(
+                    f"Expected soft labels of shape (K, H, W) = {expected} for {name!r}, "
+                    f"but got {probabilities.shape}."
+                )
+            path = self.soft_labels_path(name)
+            with writing(path), replacing(path) as (temporary,):
+                soft_labels.write_soft_labels(temporary, probabilities, classes)
+            return path
+
+    def read_soft_labels(self, name: str) -> npt.NDArray[np.float32] | None:
+        """Return (K, H, W) float32 soft labels, channels in the order of the classes.
+
+        None if there are none, or only some of other classes than the project has by now.
+
+        Raises
+        ------
+        InputError
+            If the file is damaged.
+        """
+        values = [one.value for one in self._manifest.classes]
+        return soft_labels.read_soft_labels(self.soft_labels_path(name), values)
 
     def change(
         self,
@@ -217,82 +304,90 @@ class Project:
         ------
         InputError
             If the classes cannot be, or nothing may be written. Strokes of a class that went away stay in
-            their files, and are refused when read.
+            their files, and are refused when read; `remove_class` erases them.
         """
-        self._check_writable()
-        now = self._manifest
-        self._write(
-            replace(
-                now,
-                classes=now.classes if classes is None else tuple(classes),
-                settings=now.settings if settings is None else dict(settings),
+        with self._changing():
+            now = self._manifest
+            self._write(
+                replace(
+                    now,
+                    classes=now.classes if classes is None else tuple(classes),
+                    settings=now.settings if settings is None else dict(settings),
+                )
             )
-        )
+
+    def save_as(self, path: str | os.PathLike[str]) -> Project:
+        """Copy the project to a folder that does not exist yet, or is empty, and return it opened.
+
+        All but the snapshots is copied. This one stays open.
+
+        Raises
+        ------
+        InputError
+            If the folder holds something, or a file cannot be read or written; then nothing is left behind.
+        """
+        target = Path(path)
+        with self._guard:
+            self._require_there()
+            snapshots.copy_files(self, target)
+            lock = ProjectLock(target)
+            return Project(target, self._manifest, lock.acquire(), lock)
+
+    def snapshot(self, path: str | os.PathLike[str]) -> Path:
+        """Write a project with the strokes of this moment to a new folder, and return it.
+
+        It refers to the images and is never changed again: what training reads while painting goes on.
+
+        Raises
+        ------
+        InputError
+            If the folder holds something or cannot be written.
+        """
+        with self._guard:
+            self._require_there()
+            snapshots.write_snapshot(self, Path(path))
+        return Path(path)
 
     def _write(self, manifest: Manifest) -> None:
         path = self.path / manifests.FILE
         with writing(path):
             manifests.write_manifest(path, manifest)
-        self._manifest = manifest
-
-    def _store_image(self, target: Path, file: Path | None, pixels: npt.NDArray[Any]) -> None:
-        with writing(target), replacing(target) as (temporary,):
-            if file is not None:
-                shutil.copyfile(file, temporary)
-            elif target.suffix == ".png":
-                write_png(temporary, pixels)
-            else:
-                tifffile.imwrite(
-                    temporary,
-                    pixels,
-                    photometric="minisblack",
-                    compression="zlib",
-                    planarconfig=None if pixels.ndim == 2 else "contig",
-                )
-            # left by a program that was killed before it could list the image, or a stranger's
-            if target.exists() and not filecmp.cmp(target, temporary, shallow=False):
-                raise InputError(f"{target} is there already; move it away or choose another name.")
+        self._manifest, self._stamp = manifest, _stamp(self.path)
 
     def _store_strokes(self, name: str, strokes: npt.NDArray[np.uint8]) -> Path:
         path = inside(self.path, f"scribbles/{name}.png")
-        colors = np.zeros((256, 3), np.uint8)
-        for one in self._manifest.classes:
-            colors[one.value] = one.color
-        picture = Image.fromarray(strokes)
-        picture.putpalette(colors.tobytes())
         with writing(path), replacing(path) as (temporary,):
-            picture.save(temporary, format="PNG")
+            write_index_png(temporary, strokes, self._manifest.classes)
         for suffix in _SCRIBBLE_EXTENSIONS[1:]:  # strokes that came as TIFF are superseded
             path.with_name(name + suffix).unlink(missing_ok=True)
         return path
 
-    def _checked_strokes(self, image: ProjectImage, scribbles: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-        if scribbles.shape != image.size:
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Let one thread write at a time, and only to the folder that was opened."""
+        with self._guard:
+            if self.read_only:
+                raise InputError(f"Nothing can be written to {self.path}: {self.read_only}.")
+            self._require_there()
+            if _stamp(self.path) != self._stamp:
+                if manifests.read_manifest(self.path / manifests.FILE) != self._manifest:
+                    raise InputError(
+                        f"Nothing can be written to {self.path}: another program changed its "
+                        f"{manifests.FILE}; close the project and open it again."
+                    )
+                self._stamp = _stamp(self.path)
+            yield
+
+    def _require_there(self) -> None:
+        if not (self.path / manifests.FILE).is_file():
             raise InputError(
-                f"Expected strokes of size {image.size[0]} x {image.size[1]} for the image {image.name!r}, but "
-                f"got {' x '.join(map(str, scribbles.shape))}."
+                f"The project {self.path} is gone: it was deleted or moved, or its disk is away; "
+                "put it back, or keep your strokes in another project."
             )
-        if scribbles.dtype.kind not in "bui":
-            raise InputError(f"Expected strokes of whole numbers, but got dtype {scribbles.dtype}.")
-        values = [one.value for one in self._manifest.classes]
-        unknown = np.setdiff1d(scribbles, [self._manifest.unlabelled, *values])
-        if unknown.size:
-            raise InputError(
-                f"The strokes of {image.name!r} hold {unknown[0]}, which is not among the classes "
-                f"{', '.join(map(str, values))} of {self.path}; add the class first."
-            )
-        return scribbles.astype(np.uint8)
-
-    def _check_writable(self) -> None:
-        if self.read_only:
-            raise InputError(f"Nothing can be written to {self.path}: {self.read_only}.")
 
 
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Make the folder of `path` if it is gone, and say in one line what the system refuses."""
+def _stamp(folder: Path) -> tuple[int, int] | None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield
-    except OSError as error:
-        raise InputError(f"Cannot write {path}: {error.strerror or error}.") from None
+        return file_stamp(folder / manifests.FILE)
+    except OSError:
+        return None

@@ -18,6 +18,7 @@ from PIL import Image
 from napari_softseg.errors import InputError
 from napari_softseg.files import read_scribbles, read_unary
 from napari_softseg.project import Project, ProjectClass, create_project, open_project
+from napari_softseg.project.lock import OWNER
 from napari_softseg.saving import read_class_names
 
 CLASSES = (ProjectClass(1, "sky", (1, 2, 3)), ProjectClass(4, "tree", (40, 50, 60)))
@@ -213,6 +214,7 @@ def _edited(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], obje
 def test_a_damaged_project_is_refused_in_one_line(
     project: Project, damage: Callable[[Path], object], message: str
 ) -> None:
+    project.close()
     damage(project.path / "project.json")
     with pytest.raises(InputError, match=message) as caught:
         open_project(project.path)
@@ -265,6 +267,7 @@ def test_strokes_linked_outside_are_neither_read_nor_written(project: Project, t
 
 def test_a_project_reached_by_a_link_works(project: Project, tmp_path: Path) -> None:
     (tmp_path / "shortcut").symlink_to(project.path, target_is_directory=True)
+    project.close()
     opened = open_project(tmp_path / "shortcut")
     opened.write_scribbles("photo", STROKES)
     np.testing.assert_array_equal(opened.read_image("photo"), PHOTO)
@@ -323,6 +326,7 @@ for i in range(100_000):
 
 @pytest.mark.parametrize("delay", [0.01, 0.06])
 def test_a_kill_at_any_moment_leaves_a_project_that_opens(project: Project, delay: float) -> None:
+    project.close()
     writer = subprocess.Popen([sys.executable, "-c", KILLED, project.path], stdout=subprocess.PIPE)
     assert writer.stdout is not None
     assert writer.stdout.readline() == b"ready\n"
@@ -364,9 +368,16 @@ for module in ("torch", "qtpy", "napari", "magicgui"):
 @pytest.mark.skipif(sys.platform == "win32", reason="has no limit on the size of files")
 def test_a_disk_that_takes_no_more_loses_nothing(project: Project) -> None:
     """And a process that works on projects needs neither torch nor a window."""
-    before = {path: path.read_bytes() for path in project.path.rglob("*") if path.is_file()}
+    project.close()
+    before = _contents(project.path)
     ran = subprocess.run(
         [sys.executable, "-c", FULL, project.path], capture_output=True, text=True, check=False
     )
     assert ran.returncode == 0, ran.stderr
-    assert {path: path.read_bytes() for path in project.path.rglob("*") if path.is_file()} == before
+    assert _contents(project.path) == before
+
+
+def _contents(folder: Path) -> dict[Path, bytes]:
+    """Return all files but what says who had the project open."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != OWNER)
+    return {path: path.read_bytes() for path in files}
