@@ -7,7 +7,7 @@ import numpy as np
 from napari.layers import Image
 
 from napari_softseg.errors import InputError
-from napari_softseg.widgets.tags import first_grid_axis
+from napari_softseg.widgets.tags import first_grid_axis, grid_shape
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,6 @@ def visible_plane(image: Image, dims: Any) -> Plane:
         raise InputError(f"The view shows the channels of {image.name!r} as rows: roll the axes back.")
     position = np.asarray(image.world_to_data(dims.point))[-image.ndim :]
     index: list[int | slice] = []
-    places = []
     for axis in range(first, image.ndim):
         if axis in displayed:
             index.append(slice(None))
@@ -77,8 +76,18 @@ def visible_plane(image: Image, dims: Any) -> Plane:
                 f"The sliders stand at {at}, beyond {image.name!r} with its {count} planes: move them back."
             )
         index.append(at)
-        places.append(f"{_axis_name(image, axis)}{at} of {count}")
-    return Plane(tuple(index), "plane " + ", ".join(places) if places else "")
+    return plane_at(image, tuple(index))
+
+
+def plane_at(image: Image, index: tuple[int | slice, ...]) -> Plane:
+    """Return the plane of this index into the image's pixel grid, channels left out."""
+    first, shape = first_grid_axis(image), grid_shape(image)
+    places = [
+        f"{_axis_name(image, axis + first)}{at} of {shape[axis]}"
+        for axis, at in enumerate(index)
+        if not isinstance(at, slice)
+    ]
+    return Plane(index, "plane " + ", ".join(places) if places else "")
 
 
 def _axis_name(image: Image, axis: int) -> str:

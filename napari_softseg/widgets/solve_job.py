@@ -1,6 +1,5 @@
 """One solve of one plane, as plain data in and plain data out: what the worker thread runs."""
 
-import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -16,6 +15,7 @@ from napari_softseg.options import SolveOptions
 from napari_softseg.solver.solution import Solution, SolveProgress
 from napari_softseg.widgets.classes import Rgb
 from napari_softseg.widgets.planes import Plane
+from napari_softseg.widgets.worker_threads import apply_threads
 
 if TYPE_CHECKING:
     from napari_softseg.training.first_guess import NetworkUnary
@@ -83,6 +83,7 @@ def run_job(job: SolveJob, stop: threading.Event, progress: Callable[[SolveProgr
     InputError
         If the solver cannot use the pixels, the strokes or the options.
     """
+    apply_threads()
     solution = job.known_solution or _solve(job, stop, progress)
     probabilities = solution.probabilities
     if job.look.hard:
@@ -122,8 +123,7 @@ def _network_guess(
 def warm_up() -> list[str]:
     """Load imports before the first stroke, and have the solver compiled; return the devices there are.
 
-    Called in the worker thread; compiling has its own, and strokes are solved meanwhile. Leaves one core
-    to the window: with all of them busy the event loop waits up to three times as long.
+    Called in the worker thread; compiling has its own, and strokes are solved meanwhile.
     """
     import torch
 
@@ -131,7 +131,7 @@ def warm_up() -> list[str]:
     from napari_softseg.solver.kernels import numba_sweep
 
     numba_sweep.prepare()
-    torch.set_num_threads(max(1, (os.cpu_count() or 2) - 1))
+    apply_threads()
     pixels = np.zeros((16, 16, 3), dtype=np.uint8)
     pixels[:, 8:] = 255
     strokes = np.zeros((16, 16), dtype=np.uint8)
