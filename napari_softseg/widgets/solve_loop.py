@@ -378,6 +378,8 @@ class SolveLoop:
         image = self.session.image
         if image is None or image_id(image) != result.job.image_id or self._asked is None:
             return
+        if self._asked.image_version != self.session.image_version:  # other pixels in the same layer
+            return
         text = status_texts.result_text(result.solution, result.job)
         self._shown[self._asked.place] = (self._asked, text)
         self._last = (self._asked, result)
