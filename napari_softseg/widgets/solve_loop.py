@@ -58,11 +58,12 @@ class Wanted:
         return self.image, self.plane
 
     def same_drawing(self, other: "Wanted") -> bool:
-        """Return whether pixels and strokes are the same."""
-        return (self.place, self.image_version, self.strokes) == (
+        """Return whether pixels, strokes and network are the same."""
+        return (self.place, self.image_version, self.strokes, self.model) == (
             other.place,
             other.image_version,
             other.strokes,
+            other.model,
         )
 
     def same_solution(self, other: "Wanted") -> bool:
@@ -271,6 +272,25 @@ class SolveLoop:
         """
         wanted = self._wanted(image, plane, strokes)
         return wanted, self._fresh_job(image, wanted, plane, strokes)
+
+    def visible_job(self) -> SolveJob:
+        """Return the work of solving the visible plane as things are now, none of it done.
+
+        Raises
+        ------
+        InputError
+            If there are too few strokes.
+        """
+        image, scribbles = self.session.image, self.session.scribbles
+        if image is None or scribbles is None:
+            raise InputError("There are no strokes to solve with: press Start, and paint some.")
+        require_plane_image(image)
+        plane = visible_plane(image, self.session.viewer.dims)
+        _, job = self.plane_job(image, plane, strokes := np.array(scribbles.data[plane.index]))
+        painted = len(stroke_counts(strokes))
+        if painted < 2 and job.model is None:
+            raise InputError(status_texts.stroke_hint(painted, len(self.session.classes), plane))
+        return job
 
     def show_plane(self, wanted: Wanted, result: SolveResult, text: str) -> None:
         """Write what somebody else solved into the layers; it stays while the plane's strokes do.

@@ -41,10 +41,9 @@ def progress_text(progress: SolveProgress) -> str:
 
 def result_text(solution: Solution, job: SolveJob) -> str:
     """Return how a solve went, such as ``"38 ms, cpu, CD, E 1.2e4"``."""
-    seconds = solution.seconds
     parts = [
         job.plane.text,
-        f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s",
+        _duration(solution.seconds),
         solution.device,
         job.options.relaxation.upper(),
         f"E {_short(solution.energy)}",
@@ -57,9 +56,18 @@ def result_text(solution: Solution, job: SolveJob) -> str:
     )
 
 
+def energy_and_time(solution: Solution) -> str:
+    """Return how a solve went in two words, such as ``"E 1.2e4, 38 ms"``."""
+    return f"E {_short(solution.energy)}, {_duration(solution.seconds)}"
+
+
 def error_text(error: Exception) -> str:
     """Return the error for the status line; what is no InputError is shown in full elsewhere."""
     return str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
 
 
 def _short(number: float) -> str:

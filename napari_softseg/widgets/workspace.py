@@ -8,6 +8,8 @@ from napari.components import ViewerModel
 from psygnal import SignalInstance
 from qtpy.QtWidgets import QWidget
 
+from napari_softseg.widgets.all_planes import AllPlanes
+from napari_softseg.widgets.command_line import CommandLine
 from napari_softseg.widgets.model_session import ModelSession
 from napari_softseg.widgets.project_session import ProjectSession
 from napari_softseg.widgets.session import ScribbleSession
@@ -27,6 +29,8 @@ class Workspace:
         self.viewer = viewer
         self.session = ScribbleSession(viewer)
         self.loop = SolveLoop(self.session)
+        self.all_planes = AllPlanes(self.session, self.loop)
+        self.command_line = CommandLine(self.session, self.loop)
         self.project = ProjectSession(self.session, self.loop)
         self.model = ModelSession(self.session, self.loop)
         self._docks: set[int] = set()
@@ -56,6 +60,8 @@ class Workspace:
         """End all parts, the last made first."""
         self.model.close()
         self.project.close()
+        self.command_line.close()
+        self.all_planes.close()
         self.loop.close()
         self.session.close()
 
