@@ -12,7 +12,6 @@ regions near it, which is a minimum cut. What would be a long way for pixels is 
 from __future__ import annotations
 
 import functools
-import logging
 import threading
 from collections.abc import Generator
 from dataclasses import replace
@@ -28,12 +27,10 @@ from torch import Tensor
 from napari_softseg.errors import InputError
 from napari_softseg.options import CrossEntropy
 from napari_softseg.solver.cross_entropy import CROSS_ENTROPIES
-from napari_softseg.solver.kernels.compiled import call_or_rebuild
+from napari_softseg.solver.kernels.compiled import load_compiled
 from napari_softseg.solver.neighborhood import Edges, edge_ends
 from napari_softseg.solver.problem import Problem
 from napari_softseg.solver.solution import SolveProgress, drain
-
-_LOG = logging.getLogger(__name__)
 
 _EVERYWHERE = 20_000
 """Moves reach over graphs of so many nodes, or of this share of the pixels, if that is more; ..."""
@@ -218,18 +215,13 @@ class _Kernels(NamedTuple):
 @functools.cache
 def _kernels() -> _Kernels | None:
     """Return the compiled kernels, None where Numba cannot be used."""
-    try:
-        from napari_softseg.solver.kernels import numba_cut, numba_regions
-    except ImportError as error:
-        _LOG.warning("Hard labels change by single pixels, to a higher energy: no Numba (%s).", error)
-        return None
-    kernels = _Kernels(numba_regions, numba_cut)
-    try:
-        call_or_rebuild(functools.partial(_compile, kernels), kernels)
-    except Exception as error:  # noqa: BLE001 - an LLVM that cannot, a disk that is full
-        _LOG.warning("Hard labels change by single pixels, to a higher energy: %s", error)
-        return None
-    return kernels
+    return load_compiled(_import, _compile, "Hard labels change by single pixels, to a higher energy")
+
+
+def _import() -> _Kernels:
+    from napari_softseg.solver.kernels import numba_cut, numba_regions
+
+    return _Kernels(numba_regions, numba_cut)
 
 
 def _compile(kernels: _Kernels) -> None:

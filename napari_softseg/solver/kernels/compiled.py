@@ -4,9 +4,36 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from functools import partial
 from types import ModuleType
+from typing import TypeVar
 
 _LOG = logging.getLogger(__name__)
+
+Modules = TypeVar("Modules", bound=tuple[ModuleType, ...])
+
+
+def load_compiled(
+    modules: Callable[[], Modules], call: Callable[[Modules], object], without: str
+) -> Modules | None:
+    """Import modules of compiled functions, and compile them or load them from disk.
+
+    Parameters
+    ----------
+    modules
+        Imports them.
+    call
+        Calls all their functions, which compiles them.
+    without
+        What the log says comes of it where Numba cannot be used.
+    """
+    try:
+        loaded = modules()
+        call_or_rebuild(partial(call, loaded), loaded)
+    except Exception as error:  # noqa: BLE001 - no Numba, an LLVM that cannot, a disk that is full
+        _LOG.warning("%s: Numba cannot be used (%s).", without, error)
+        return None
+    return loaded
 
 
 def call_or_rebuild(call: Callable[[], object], modules: Iterable[ModuleType]) -> None:

@@ -6,8 +6,6 @@ and keeps the code on disk. Whoever comes first compiles, and others wait; a vie
 
 from __future__ import annotations
 
-import functools
-import logging
 import os
 import threading
 from collections.abc import Callable, Iterable
@@ -17,9 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from napari_softseg.solver.kernels.compiled import call_or_rebuild
-
-_LOG = logging.getLogger(__name__)
+from napari_softseg.solver.kernels.compiled import load_compiled
 
 _POOL = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="softseg-sweep")
 
@@ -52,7 +48,9 @@ class _Compiled:
     def _try(self) -> None:
         try:
             if not self._tried:
-                self._kernels = _load()
+                self._kernels = load_compiled(
+                    _import, _compile, "Solving with PyTorch alone, several times slower"
+                )
                 self._tried = True
         finally:
             self._busy.release()
@@ -70,19 +68,10 @@ class Kernels(NamedTuple):
     coarsen: ModuleType
 
 
-def _load() -> Kernels | None:
-    try:
-        from napari_softseg.solver.kernels import numba_coarsen, numba_rows
-    except ImportError as error:
-        _LOG.warning("Solving with PyTorch alone, several times slower: Numba cannot be used (%s).", error)
-        return None
-    kernels = Kernels(numba_rows, numba_coarsen)
-    try:
-        call_or_rebuild(functools.partial(_compile, kernels), kernels)
-    except Exception as error:  # noqa: BLE001 - an LLVM that cannot, a disk that is full
-        _LOG.warning("Solving with PyTorch alone, several times slower: %s", error)
-        return None
-    return kernels
+def _import() -> Kernels:
+    from napari_softseg.solver.kernels import numba_coarsen, numba_rows
+
+    return Kernels(numba_rows, numba_coarsen)
 
 
 def _compile(kernels: Kernels) -> None:
