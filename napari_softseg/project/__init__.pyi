@@ -5,3 +5,5 @@ from .manifest import ProjectImage as ProjectImage
 from .opening import create_project as create_project
 from .opening import open_project as open_project
 from .project import Project as Project
+from .removal import RemovedClass as RemovedClass
+from .removal import RemovedImage as RemovedImage

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import filecmp
+import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,15 +15,38 @@ import tifffile
 from PIL import Image
 
 from napari_softseg.errors import InputError
+from napari_softseg.files import read_image
 from napari_softseg.project.manifest import Manifest, ProjectClass, ProjectImage
+from napari_softseg.project.paths import checked_name
 from napari_softseg.project.writing import writing
 from napari_softseg.saving import replacing, write_png
 
 
-def image_suffix(pixels: npt.NDArray[Any]) -> str:
-    """Return the extension of the format that keeps these pixels as they are."""
+def described(
+    source: str | os.PathLike[str] | npt.NDArray[Any], name: str | None, copy: bool
+) -> tuple[ProjectImage, Path | None, npt.NDArray[Any]]:
+    """Return what `Project.add_image` is to add, its file if it has one, and its pixels.
+
+    Raises
+    ------
+    InputError
+        If the image cannot be read, or the name is none.
+    """
+    file = None if isinstance(source, np.ndarray) else Path(source)
+    pixels = source if isinstance(source, np.ndarray) else read_image(source)
+    if name is None:
+        if file is None:
+            raise InputError("Pixels without a file need a name in the project; pass name.")
+        name = file.stem.removesuffix(".ome")
+    checked_name(name)
+    if pixels.ndim not in (2, 3):
+        raise InputError(f"Expected an image of shape (H, W) or (H, W, C), but got {pixels.shape}.")
+    size = (pixels.shape[0], pixels.shape[1])
+    if file is not None and not copy:
+        return ProjectImage(name, size, str(file.resolve()), referenced=True), file, pixels
     eight_bit = pixels.dtype == np.uint8 and (pixels.ndim == 2 or pixels.shape[2] == 3)
-    return ".png" if eight_bit else ".tif"
+    suffix = file.suffix.lower() if file is not None else ".png" if eight_bit else ".tif"
+    return ProjectImage(name, size, f"images/{name}{suffix}"), file, pixels
 
 
 def store_image(target: Path, file: Path | None, pixels: npt.NDArray[Any]) -> None:

@@ -12,7 +12,7 @@ from napari_softseg.project.fingerprint import file_stamp
 from napari_softseg.project.soft_labels import read_mean_entropy
 
 if TYPE_CHECKING:
-    from napari_softseg.project.project import Project
+    from napari_softseg.project.reading import ProjectReader
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class StatusReader:
     def __init__(self) -> None:
         self._counted: dict[str, tuple[tuple[int, int], dict[int, int]]] = {}
 
-    def status(self, project: Project, name: str) -> ImageStatus:
+    def status(self, project: ProjectReader, name: str) -> ImageStatus:
         """Return the status of an image; InputError only if there is no such image."""
         image = project.manifest.image(name)
         values = [one.value for one in project.manifest.classes]
@@ -50,7 +50,7 @@ class StatusReader:
         labelled = sum(strokes.values()) / (image.size[0] * image.size[1])
         return ImageStatus(name, strokes, labelled, entropy, problem)
 
-    def _counts(self, project: Project, name: str) -> dict[int, int]:
+    def _counts(self, project: ProjectReader, name: str) -> dict[int, int]:
         path = project.scribbles_path(name)
         if path is None:
             return {}

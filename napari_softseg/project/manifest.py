@@ -117,6 +117,18 @@ def read_manifest(path: Path) -> Manifest:
 
 def write_manifest(path: Path, manifest: Manifest) -> None:
     """Write ``project.json``, whole or not at all."""
+    with replacing(path) as (temporary,):
+        write_text(temporary, manifest)
+
+
+def plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings as they come back from the file: a copy, with lists for tuples."""
+    copied: dict[str, Any] = json.loads(json.dumps(dict(settings), allow_nan=False))
+    return copied
+
+
+def write_text(path: Path, manifest: Manifest) -> None:
+    """Write what ``project.json`` says to `path`, just so."""
     data = {
         "format": FORMAT,
         "version": VERSION,
@@ -128,8 +140,7 @@ def write_manifest(path: Path, manifest: Manifest) -> None:
         "settings": dict(manifest.settings),
     }
     text = json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False)
-    with replacing(path) as (temporary,):
-        temporary.write_text(text + "\n", encoding="utf-8")
+    path.write_text(text + "\n", encoding="utf-8")
 
 
 def _image_entry(image: ProjectImage) -> dict[str, Any]:

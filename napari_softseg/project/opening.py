@@ -42,7 +42,7 @@ def create_project(
         If the folder holds something, cannot be made, or the classes cannot be.
     """
     path = Path(path)
-    manifest = Manifest(unlabelled, tuple(classes), settings=dict(settings or {}))
+    manifest = Manifest(unlabelled, tuple(classes), settings=manifests.plain(settings or {}))
     require_empty(path)
     with writing(path):
         for folder in FOLDERS:

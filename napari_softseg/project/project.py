@@ -18,26 +18,25 @@ are written only after that: no file of ours is ever one that the project does n
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from napari_softseg.errors import InputError
-from napari_softseg.files import read_image, read_scribbles
 from napari_softseg.project import manifest as manifests
 from napari_softseg.project import relocation, snapshots, soft_labels
-from napari_softseg.project.fingerprint import file_stamp, take_fingerprint
-from napari_softseg.project.image_files import checked_strokes, image_suffix, store_image, write_index_png
-from napari_softseg.project.image_status import ImageStatus, StatusReader
+from napari_softseg.project.fingerprint import take_fingerprint
+from napari_softseg.project.image_files import checked_strokes, described, store_image, write_index_png
 from napari_softseg.project.lock import ProjectLock
+from napari_softseg.project.locked import LockedFolder
 from napari_softseg.project.manifest import Manifest, ProjectClass, ProjectImage
-from napari_softseg.project.paths import checked_name, inside
+from napari_softseg.project.paths import inside
+from napari_softseg.project.reading import SCRIBBLE_EXTENSIONS
+from napari_softseg.project.removal import RemovedClass, RemovedImage, free_folder, move_files
 from napari_softseg.project.writing import writing
 from napari_softseg.saving import replacing
 
@@ -46,49 +45,14 @@ LATER_FOLDERS = ("snapshots", "removed")
 """Made when there is something to put there."""
 SWEPT = ("images", "scribbles", "soft_labels")
 """Where only the project writes, which cleans up after a program that was killed."""
-_SCRIBBLE_EXTENSIONS = (".png", ".tif", ".tiff")
 
 
-class Project:
+class Project(LockedFolder):
     """A project folder that is open; `create_project` and `open_project` make it.
 
     One process writes to a folder at a time, from any of its threads; any number may read it. Use it as a
     context manager, or `close` it.
     """
-
-    def __init__(self, path: Path, manifest: Manifest, read_only: str, lock: ProjectLock | None) -> None:
-        self.path = path
-        self.read_only = read_only
-        """Why nothing may be written; empty if it may."""
-        self._manifest = manifest
-        self._lock = lock
-        self._guard = threading.RLock()
-        self._stamp = _stamp(path)
-        self._status = StatusReader()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Let others write to the folder; from here on it is only read. Closing twice does nothing more."""
-        with self._guard:
-            if self._lock is not None:
-                self.read_only = "it was closed"
-                self._lock.release()
-                self._lock = None
-
-    @property
-    def manifest(self) -> Manifest:
-        """What ``project.json`` says."""
-        return self._manifest
-
-    @property
-    def names(self) -> list[str]:
-        """Of the images, in the order they were added."""
-        return [image.name for image in self._manifest.images]
 
     def add_image(
         self,
@@ -117,22 +81,8 @@ class Project:
             If the image cannot be read, the name is taken or no name, the strokes do not fit, or nothing
             may be written.
         """
-        file = None if isinstance(source, np.ndarray) else Path(source)
-        pixels = source if isinstance(source, np.ndarray) else read_image(source)
-        if name is None:
-            if file is None:
-                raise InputError("Pixels without a file need a name in the project; pass name.")
-            name = file.stem.removesuffix(".ome")
-        checked_name(name)
-        if pixels.ndim not in (2, 3):
-            raise InputError(f"Expected an image of shape (H, W) or (H, W, C), but got {pixels.shape}.")
-        size = (pixels.shape[0], pixels.shape[1])
-        referenced = file is not None and not copy
-        if file is not None and referenced:
-            image = ProjectImage(name, size, str(file.resolve()), referenced=True)
-        else:
-            suffix = image_suffix(pixels) if file is None else file.suffix.lower()
-            image = ProjectImage(name, size, f"images/{name}{suffix}")
+        image, file, pixels = described(source, name, copy)
+        name = image.name
         with self._changing():
             changed = replace(self._manifest, images=(*self._manifest.images, image))  # refuses a name twice
             strokes = None if scribbles is None else checked_strokes(image, scribbles, self._manifest)
@@ -140,8 +90,8 @@ class Project:
                 raise InputError(
                     f"{self.scribbles_path(name)} is there already; move it away or choose another name."
                 )
-            path = Path(image.path) if referenced else inside(self.path, image.path)
-            if not referenced:
+            path = Path(image.path) if image.referenced else inside(self.path, image.path)
+            if not image.referenced:
                 store_image(path, file, pixels)
             with writing(self.path / manifests.FILE):
                 image = replace(image, fingerprint=take_fingerprint(path))
@@ -149,46 +99,6 @@ class Project:
             if strokes is not None:
                 self._store_strokes(name, strokes)
         return image
-
-    def image_path(self, name: str) -> Path:
-        """Return where an image lies, in the project or elsewhere; InputError if there is no such image."""
-        image = self._manifest.image(name)
-        return Path(image.path) if image.referenced else inside(self.path, image.path)
-
-    def read_image(self, name: str) -> npt.NDArray[Any]:
-        """Return an image as `napari_softseg.files.read_image` does.
-
-        Raises
-        ------
-        InputError
-            If it is gone, damaged, or of another size than when it was added.
-        """
-        image, path = self._manifest.image(name), self.image_path(name)
-        if not path.exists():
-            raise InputError(f"The image {name!r} is gone: there is no {path}; put it back or relocate it.")
-        pixels = read_image(path)
-        if pixels.shape[:2] != image.size:
-            raise InputError(
-                f"{path} has {pixels.shape[0]} x {pixels.shape[1]} pixels, but had {image.size[0]} x "
-                f"{image.size[1]} when it was added to {self.path}; its strokes no longer fit."
-            )
-        return pixels
-
-    def check(self, name: str) -> str:
-        """Return what is wrong with the file of an image, in one line; empty if it is the one that was added.
-
-        Instant as long as size and time of the file are the same; else the file is read.
-
-        Raises
-        ------
-        InputError
-            If there is no such image.
-        """
-        problem, checked = relocation.check(self._manifest.image(name), self.image_path(name))
-        with self._guard:
-            if checked.name in self.names:  # still
-                self._manifest = relocation.with_image(self._manifest, checked)
-        return problem
 
     def relocate(self, name: str, path: str | os.PathLike[str]) -> str:
         """Take the file at `path` for an image whose file is gone or changed; its strokes stay.
@@ -210,31 +120,6 @@ class Project:
             self._write(relocation.with_image(self._manifest, image))
         return remark
 
-    def status(self, name: str) -> ImageStatus:
-        """Return strokes, share labelled, entropy and problem of an image; InputError if there is none.
-
-        Reads only files that changed since the last time, but reads them whole: not for the window's thread.
-        """
-        return self._status.status(self, name)
-
-    def scribbles_path(self, name: str) -> Path | None:
-        """Return the file of an image's strokes, or None if nothing was painted yet."""
-        candidates = (inside(self.path, f"scribbles/{name}{suffix}") for suffix in _SCRIBBLE_EXTENSIONS)
-        return next((path for path in candidates if path.is_file()), None)
-
-    def read_scribbles(self, name: str) -> npt.NDArray[np.uint8]:
-        """Return the strokes of an image: (H, W) uint8 class values, unlabelled where nothing was painted.
-
-        Raises
-        ------
-        InputError
-            If the file is damaged, or does not fit the image or the classes.
-        """
-        image, path = self._manifest.image(name), self.scribbles_path(name)
-        if path is None:
-            return np.full(image.size, self._manifest.unlabelled, np.uint8)
-        return checked_strokes(image, read_scribbles(path), self._manifest)
-
     def write_scribbles(self, name: str, scribbles: npt.NDArray[Any]) -> Path:
         """Write the strokes of an image, whole or not at all, and return the file.
 
@@ -253,10 +138,6 @@ class Project:
         with self._changing():
             strokes = checked_strokes(self._manifest.image(name), scribbles, self._manifest)
             return self._store_strokes(name, strokes)
-
-    def soft_labels_path(self, name: str) -> Path:
-        """Return where the soft labels of an image are, or will be."""
-        return inside(self.path, f"soft_labels/{self._manifest.image(name).name}.tif")
 
     def write_soft_labels(self, name: str, probabilities: npt.NDArray[np.float32]) -> Path:
         """Write (K, H, W) float32 soft labels, channels in the order of the classes, and return the file.
@@ -279,19 +160,6 @@ class Project:
                 soft_labels.write_soft_labels(temporary, probabilities, classes)
             return path
 
-    def read_soft_labels(self, name: str) -> npt.NDArray[np.float32] | None:
-        """Return (K, H, W) float32 soft labels, channels in the order of the classes.
-
-        None if there are none, or only some of other classes than the project has by now.
-
-        Raises
-        ------
-        InputError
-            If the file is damaged.
-        """
-        values = [one.value for one in self._manifest.classes]
-        return soft_labels.read_soft_labels(self.soft_labels_path(name), values)
-
     def change(
         self,
         *,
@@ -312,9 +180,96 @@ class Project:
                 replace(
                     now,
                     classes=now.classes if classes is None else tuple(classes),
-                    settings=now.settings if settings is None else dict(settings),
+                    settings=now.settings if settings is None else manifests.plain(settings),
                 )
             )
+
+    def remove_class(self, value: int) -> RemovedClass:
+        """Take a class out of the project and erase its strokes in all images: in all of them or in none.
+
+        Returns
+        -------
+        RemovedClass
+            What `restore_class` brings it back from.
+
+        Raises
+        ------
+        InputError
+            If there is no such class, strokes cannot be read, or nothing may be written.
+        """
+        with self._changing():
+            now = self._manifest
+            gone = next((one for one in now.classes if one.value == value), None)
+            if gone is None:
+                raise InputError(f"The project {self.path} has no class {value} to remove.")
+            erased = {}
+            for name in self.names:
+                pixels = np.flatnonzero(self.read_scribbles(name) == value)
+                if pixels.size:
+                    erased[name] = pixels
+            kept = tuple(one for one in now.classes if one.value != value)
+            self._paint(replace(now, classes=kept), erased, now.unlabelled)
+            return RemovedClass(gone, erased)
+
+    def restore_class(self, removed: RemovedClass) -> None:
+        """Bring back a class and its strokes, wherever nothing else was painted since.
+
+        Raises
+        ------
+        InputError
+            If another class has its value or name by now, or nothing may be written.
+        """
+        with self._changing():
+            now = self._manifest
+            classes = tuple(sorted((*now.classes, removed.removed), key=lambda one: one.value))
+            painted = {}
+            for name in set(removed.strokes).intersection(self.names):
+                pixels = removed.strokes[name]
+                painted[name] = pixels[self.read_scribbles(name).flat[pixels] == now.unlabelled]
+            self._paint(replace(now, classes=classes), painted, removed.removed.value)
+
+    def remove_image(self, name: str) -> RemovedImage:
+        """Take an image out of the project; its strokes, soft labels and copy go to a folder in ``removed/``.
+
+        Returns
+        -------
+        RemovedImage
+            What `restore_image` brings it back from.
+
+        Raises
+        ------
+        InputError
+            If there is no such image, or nothing may be written.
+        """
+        with self._changing():
+            now, image = self._manifest, self._manifest.image(name)
+            folder = free_folder(inside(self.path, "removed"), name)
+            removed = RemovedImage(image, now.images.index(image), folder)
+            moves = self._moves(removed)
+            self._write(replace(now, images=tuple(one for one in now.images if one.name != name)))
+            try:
+                with writing(folder):
+                    move_files([(path, aside) for path, aside in moves if path.exists()])
+            except InputError:
+                self._write(now)
+                raise
+            return removed
+
+    def restore_image(self, removed: RemovedImage) -> None:
+        """Bring back an image that was taken out.
+
+        Raises
+        ------
+        InputError
+            If another image has its name by now, or nothing may be written.
+        """
+        with self._changing():
+            images = list(self._manifest.images)
+            images.insert(removed.position, removed.image)
+            changed = replace(self._manifest, images=tuple(images))  # refuses a name twice
+            with writing(self.path):
+                move_files([(aside, path) for path, aside in self._moves(removed) if aside.exists()])
+            self._write(changed)
 
     def save_as(self, path: str | os.PathLike[str]) -> Project:
         """Copy the project to a folder that does not exist yet, or is empty, and return it opened.
@@ -348,46 +303,42 @@ class Project:
             snapshots.write_snapshot(self, Path(path))
         return Path(path)
 
-    def _write(self, manifest: Manifest) -> None:
-        path = self.path / manifests.FILE
-        with writing(path):
-            manifests.write_manifest(path, manifest)
-        self._manifest, self._stamp = manifest, _stamp(self.path)
-
     def _store_strokes(self, name: str, strokes: npt.NDArray[np.uint8]) -> Path:
         path = inside(self.path, f"scribbles/{name}.png")
         with writing(path), replacing(path) as (temporary,):
             write_index_png(temporary, strokes, self._manifest.classes)
-        for suffix in _SCRIBBLE_EXTENSIONS[1:]:  # strokes that came as TIFF are superseded
-            path.with_name(name + suffix).unlink(missing_ok=True)
+        self._supersede(name)
         return path
 
-    @contextmanager
-    def _changing(self) -> Iterator[None]:
-        """Let one thread write at a time, and only to the folder that was opened."""
-        with self._guard:
-            if self.read_only:
-                raise InputError(f"Nothing can be written to {self.path}: {self.read_only}.")
-            self._require_there()
-            if _stamp(self.path) != self._stamp:
-                if manifests.read_manifest(self.path / manifests.FILE) != self._manifest:
-                    raise InputError(
-                        f"Nothing can be written to {self.path}: another program changed its "
-                        f"{manifests.FILE}; close the project and open it again."
-                    )
-                self._stamp = _stamp(self.path)
-            yield
+    def _paint(self, manifest: Manifest, pixels: Mapping[str, npt.NDArray[np.intp]], value: int) -> None:
+        """Give pixels of several images a value, and write the manifest: all of it or nothing.
 
-    def _require_there(self) -> None:
-        if not (self.path / manifests.FILE).is_file():
-            raise InputError(
-                f"The project {self.path} is gone: it was deleted or moved, or its disk is away; "
-                "put it back, or keep your strokes in another project."
-            )
+        The files change in an order that leaves no stroke without its class, should the program be killed.
+        """
+        paths = {name: inside(self.path, f"scribbles/{name}.png") for name in pixels}
+        listed = self.path / manifests.FILE
+        files = [listed, *paths.values()] if value != manifest.unlabelled else [*paths.values(), listed]
+        with writing(listed), replacing(*files) as temporaries:
+            temporary = dict(zip(files, temporaries, strict=True))
+            for name, painted in pixels.items():
+                strokes = self.read_scribbles(name)
+                strokes.flat[painted] = value
+                write_index_png(temporary[paths[name]], strokes, manifest.classes)
+            manifests.write_text(temporary[listed], manifest)
+        self._took_over(manifest)
+        for name in pixels:
+            self._supersede(name)
 
+    def _supersede(self, name: str) -> None:
+        """Remove strokes that came as TIFF, now that there are newer ones."""
+        for suffix in SCRIBBLE_EXTENSIONS[1:]:
+            inside(self.path, f"scribbles/{name}{suffix}").unlink(missing_ok=True)
 
-def _stamp(folder: Path) -> tuple[int, int] | None:
-    try:
-        return file_stamp(folder / manifests.FILE)
-    except OSError:
-        return None
+    def _moves(self, removed: RemovedImage) -> list[tuple[Path, Path]]:
+        """Return where files of an image are while it is in the project, and while it is not."""
+        name = removed.image.name
+        files = [f"scribbles/{name}{suffix}" for suffix in SCRIBBLE_EXTENSIONS]
+        files.append(f"soft_labels/{name}.tif")
+        if not removed.image.referenced:
+            files.append(removed.image.path)
+        return [(inside(self.path, file), removed.folder / file) for file in files]

@@ -20,27 +20,9 @@ from napari_softseg.files import read_scribbles, read_unary
 from napari_softseg.project import Project, ProjectClass, create_project, open_project
 from napari_softseg.project.lock import OWNER
 from napari_softseg.saving import read_class_names
+from tests.project.conftest import CLASSES, PHOTO, STROKES
 
-CLASSES = (ProjectClass(1, "sky", (1, 2, 3)), ProjectClass(4, "tree", (40, 50, 60)))
 RNG = np.random.default_rng(0)
-PHOTO = RNG.integers(0, 256, (6, 8, 3), dtype=np.uint8)
-STROKES = np.zeros((6, 8), np.uint8)
-STROKES[1, 2:5] = 1
-STROKES[4, 1:7] = 4
-
-
-@pytest.fixture
-def photo(tmp_path: Path) -> Path:
-    path = tmp_path / "photo.png"
-    Image.fromarray(PHOTO).save(path)
-    return path
-
-
-@pytest.fixture
-def project(tmp_path: Path, photo: Path) -> Project:
-    made = create_project(tmp_path / "project", CLASSES, settings={"eta": 0.3})
-    made.add_image(photo, scribbles=STROKES)
-    return made
 
 
 def test_what_was_put_in_comes_out(project: Project) -> None:
