@@ -1,7 +1,7 @@
 """Solves all planes of a stack one after another in the background, while painting goes on."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
@@ -104,7 +104,9 @@ class AllPlanes:
         self.stop()
         shown = visible_plane(image, self._session.viewer.dims)
         shape = grid_shape(image)
-        places = [range(n) if isinstance(i, int) else [i] for i, n in zip(shown.index, shape, strict=True)]
+        places: list[Sequence[int | slice]] = [
+            range(n) if isinstance(i, int) else [i] for i, n in zip(shown.index, shape, strict=True)
+        ]
         planes = (plane_at(image, index) for index in product(*places))
         total = int(np.prod([len(p) for p in places], dtype=int))
         self._run = _Run(

@@ -1,25 +1,32 @@
 """The class table: number, colour, name and painted pixels of every class."""
 
+from functools import partial
+from typing import Any
+
 from qtpy.QtCore import QSignalBlocker, QSize, Qt, Signal
-from qtpy.QtGui import QColor, QFont, QIcon, QPainter, QPixmap
+from qtpy.QtGui import QColor, QFont, QIcon, QKeySequence, QPainter, QPixmap
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QColorDialog,
     QHBoxLayout,
     QHeaderView,
+    QMenu,
     QPushButton,
     QSizePolicy,
     QTableWidget,
     QTableWidgetItem,
+    QToolButton,
     QVBoxLayout,
     QWidget,
 )
 
 from napari_softseg.widgets.classes import FEWEST_CLASSES, ClassList, Rgb
 
-SWATCH, NAME, PAINTED = range(3)
+SWATCH, NAME, KEY, PAINTED = range(4)
 ROW_HEIGHT = 26
 SWATCH_SIZE = QSize(30, 20)
+KEYS = 9
+"""Rows whose class has a key."""
 MOST_ROWS = 8
 """Rows shown before the table scrolls."""
 
@@ -31,12 +38,16 @@ class ClassTable(QWidget):
     """A person chose the class of this value."""
     add_asked = Signal()
     remove_asked = Signal(int)
+    read_asked = Signal()
+    """A person wants classes from a file."""
+    write_asked = Signal()
+    """A person wants the classes in a file."""
 
     def __init__(self, classes: ClassList, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._classes = classes
-        self.table = QTableWidget(0, 3)
-        self.table.setHorizontalHeaderLabels(["", "class", "painted"])
+        self.table = QTableWidget(0, 4)
+        self.table.setHorizontalHeaderLabels(["", "class", "key", "painted"])
         self.table.setToolTip("Click: paint this class. Double-click: change its colour or name.")
         self.table.verticalHeader().hide()
         self.table.verticalHeader().setDefaultSectionSize(ROW_HEIGHT)
@@ -46,14 +57,38 @@ class ClassTable(QWidget):
         header = self.table.horizontalHeader()
         header.setSectionResizeMode(SWATCH, QHeaderView.ResizeMode.Fixed)
         header.setSectionResizeMode(NAME, QHeaderView.ResizeMode.Stretch)
+        header.setSectionResizeMode(KEY, QHeaderView.ResizeMode.ResizeToContents)
         header.setSectionResizeMode(PAINTED, QHeaderView.ResizeMode.ResizeToContents)
         self.table.setColumnWidth(SWATCH, SWATCH_SIZE.width() + 12)
         self.add_button = QPushButton("Add class")
         self.add_button.setToolTip("Add a class with the next free number.")
         self.remove_button = QPushButton("Remove class")
+        self.file_button = QToolButton()
+        self.file_button.setText("File")
+        self.file_button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        self.file_button.setToolTip("Classes from a file, or into one.")
+        self.file_menu = QMenu(self.file_button)
+        self.file_menu.setToolTipsVisible(True)
+        for text, tip, signal in (
+            (
+                "Import classes…",
+                "Names and colours from JSON, a project.json or classes.txt.",
+                self.read_asked,
+            ),
+            (
+                "Export classes…",
+                "JSON with names and colours, or classes.txt for the command line.",
+                self.write_asked,
+            ),
+        ):
+            action = self.file_menu.addAction(text)
+            action.setToolTip(tip)
+            action.triggered.connect(partial(_emit, signal))
+        self.file_button.setMenu(self.file_menu)
         buttons = QHBoxLayout()
-        buttons.addWidget(self.add_button)
-        buttons.addWidget(self.remove_button)
+        buttons.addWidget(self.add_button, 1)
+        buttons.addWidget(self.remove_button, 1)
+        buttons.addWidget(self.file_button)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
@@ -81,11 +116,19 @@ class ClassTable(QWidget):
                 swatch.setToolTip("Double-click to change the colour.")
                 name = QTableWidgetItem(entry.name)
                 name.setToolTip(f"{entry.name}: double-click to rename.")
+                key = QTableWidgetItem(_key_text(row))
+                key.setFlags(key.flags() & ~Qt.ItemFlag.ItemIsEditable)
+                key.setToolTip("Chooses this class while the mouse is over the canvas.")
                 painted = QTableWidgetItem("")
                 painted.setFlags(painted.flags() & ~Qt.ItemFlag.ItemIsEditable)
                 painted.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
                 painted.setToolTip("Painted pixels in the visible plane.")
-                for column, item in ((SWATCH, swatch), (NAME, name), (PAINTED, painted)):
+                for column, item in (
+                    (SWATCH, swatch),
+                    (NAME, name),
+                    (KEY, key),
+                    (PAINTED, painted),
+                ):
                     self.table.setItem(row, column, item)
         enough = len(self._classes) > FEWEST_CLASSES
         self.remove_button.setEnabled(enough)
@@ -150,6 +193,16 @@ class ClassTable(QWidget):
 
     def _value_at(self, row: int) -> int:
         return int(self.table.item(row, SWATCH).data(Qt.ItemDataRole.UserRole))
+
+
+def _key_text(row: int) -> str:
+    """Return the key of the class in this row as the system writes it; only nine rows have one."""
+    keys = QKeySequence(f"Ctrl+{row + 1}")
+    return keys.toString(QKeySequence.SequenceFormat.NativeText) if row < KEYS else ""
+
+
+def _emit(signal: Any, *_args: Any) -> None:
+    signal.emit()
 
 
 def _swatch(value: int, color: Rgb) -> QIcon:

@@ -64,6 +64,18 @@ class ClassList:
         while len(self) < FEWEST_CLASSES:
             self.add()
 
+    def take(self, classes: Iterable[ScribbleClass], keep: Iterable[int]) -> None:
+        """Take over these classes; of the others those of the values `keep` stay.
+
+        The rest comes back, with name and colour, as soon as a stroke of it is seen.
+        """
+        taken = {entry.value: entry for entry in classes}
+        kept = {value: self._classes[value] for value in keep if value in self._classes}
+        self._removed |= self._classes
+        self._replace(kept | taken)
+        while len(self) < FEWEST_CLASSES:
+            self.add()
+
     def add(self) -> ScribbleClass:
         """Add a class with the smallest free value.
 

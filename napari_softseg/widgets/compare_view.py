@@ -230,8 +230,9 @@ class _Tile(QFrame):
             self.use_button.setEnabled(False)
             return
         rows, columns, _ = outcome.picture.shape
-        image = QImage(outcome.picture.data, columns, rows, 3 * columns, QImage.Format.Format_RGB888)
-        self._pixmap = QPixmap.fromImage(image)  # copies the pixels
+        pixels = outcome.picture.tobytes()  # of which QImage keeps no copy, but QPixmap does
+        image = QImage(pixels, columns, rows, 3 * columns, QImage.Format.Format_RGB888)
+        self._pixmap = QPixmap.fromImage(image)
         self.text.setText(f"<b>{self._name}</b>  {outcome.text}")
         self.use_button.setEnabled(True)
         self._fit()
@@ -278,4 +279,4 @@ def _compared(
     colors = dict(job.look.colors)
     table = [colors.get(value, class_color(value)) for value in solution.classes]
     picture = overlay(job.pixels, solution.probabilities, table, SHARE)
-    return Compared(relaxation, status_texts.energy_and_time(solution), np.ascontiguousarray(picture))
+    return Compared(relaxation, status_texts.energy_and_time(solution), picture)

@@ -1,27 +1,44 @@
 """The dock widget *Scribble and solve*."""
 
+from pathlib import Path
 from typing import Any
 
 import napari
 from napari.utils.notifications import notification_manager, show_warning
 from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtWidgets import (
+    QApplication,
     QCheckBox,
     QComboBox,
+    QFileDialog,
     QFormLayout,
     QHBoxLayout,
     QLabel,
+    QMessageBox,
     QPushButton,
+    QToolButton,
     QVBoxLayout,
     QWidget,
 )
+from superqt import QCollapsible
 
 from napari_softseg.errors import InputError
 from napari_softseg.widgets import keys
+from napari_softseg.widgets.channel_row import ChannelRow
+from napari_softseg.widgets.class_files import read_classes, write_classes
 from napari_softseg.widgets.class_table import ClassTable
+from napari_softseg.widgets.command_line import Call
+from napari_softseg.widgets.compare_view import CompareWindow
+from napari_softseg.widgets.open_dock import PROJECT, TRAIN, open_dock
+from napari_softseg.widgets.option_widgets import narrow
 from napari_softseg.widgets.options_form import LABEL_WIDTH, OptionsForm
+from napari_softseg.widgets.planes_row import PlanesRow
+from napari_softseg.widgets.preferences import preferences, preferences_page
 from napari_softseg.widgets.solve_job import SolveResult, View
+from napari_softseg.widgets.worker_threads import set_threads
 from napari_softseg.widgets.workspace import Dock
+
+CLASS_FILES = "Classes (*.json *.txt);;All files (*)"
 
 
 class ScribbleDock(Dock):
@@ -38,10 +55,13 @@ class ScribbleDock(Dock):
         super().__init__(napari_viewer)
         self.session = self.workspace.session
         self.loop = self.workspace.loop
+        self.comparison: CompareWindow | None = None
         self._shown_error = ""
         self._build()
         self._connect()
         self._on_layers_changed()
+        self._on_model()
+        self._on_preferences()
 
     def start(self) -> None:
         """Make a scribbles layer for the chosen image and take the brush, or say why not."""
@@ -55,16 +75,39 @@ class ScribbleDock(Dock):
         """Stop the running solve."""
         self.loop.stop()
 
+    def compare(self) -> None:
+        """Show several relaxations side by side, in a window of their own."""
+        if self.comparison is None:
+            self.comparison = CompareWindow(self.loop, self)
+            self.comparison.chosen.connect(self._on_relaxation_chosen)
+            self.comparison.failed.connect(self._show_error)
+            self.comparison.destroyed.connect(self._on_comparison_gone)
+            self.comparison.show()
+        else:
+            self.comparison.solve()
+        self.comparison.raise_()
+
     @property
     def is_idle(self) -> bool:
         """Whether the results show everything that was asked for."""
         return self.loop.is_idle
 
     def _build(self) -> None:
-        self.image_box = _narrow(QComboBox())
+        self.project_button, self.train_button = QPushButton("Project…"), QPushButton("Train…")
+        self.project_button.setToolTip("Open the dock of the project: its images, autosave, export.")
+        self.train_button.setToolTip("Open the dock that trains a network on the strokes.")
+        self.image_box = QComboBox()
+        narrow(self.image_box)
         self.image_box.setToolTip("The image to paint on.")
         self.start_button = QPushButton("Start")
+        self.channels = ChannelRow(LABEL_WIDTH)
         self.table = ClassTable(self.session.classes)
+        self.network_label = QLabel()
+        self.network_label.setWordWrap(True)
+        self.network_label.setToolTip("A trained network makes the first guess in place of the classifier.")
+        self.network_button = QToolButton()
+        self.network_button.setText("×")
+        self.network_button.setToolTip("Do without the network: a classifier trained on the strokes again.")
         self.form = OptionsForm()
         self.auto_box = QCheckBox("solve after every stroke")
         self.auto_box.setChecked(True)
@@ -74,41 +117,88 @@ class ScribbleDock(Dock):
         self.stop_button = QPushButton("Stop")
         self.stop_button.setToolTip("Stop, and keep what there is so far. Key: D")
         self.stop_button.setEnabled(False)
-        self.view_box = _narrow(QComboBox())
+        self.planes = PlanesRow()
+        self.compare_button = QPushButton("Compare…")
+        self.compare_button.setToolTip("The six relaxations side by side, each with its energy and time.")
+        self.copy_button = QPushButton("Copy command line")
+        self.copy_button.setToolTip(
+            "Copy the napari-softseg call that does what Solve does now. The strokes it reads, and the image "
+            "if it is in no file, are written into a new temporary folder."
+        )
+        self.view_box = QComboBox()
+        narrow(self.view_box)
         for view in View:
             self.view_box.addItem(view.value, view)
         self.view_box.setToolTip("What the results show. Key T hides and shows them.")
         self.status = QLabel()
         self.status.setWordWrap(True)
         self.status.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.key_help = QLabel("Keys: Q / W class · S solve · D stop · T hide or show · more: hover here")
-        self.key_help.setWordWrap(True)
-        self.key_help.setToolTip(_key_table())
+        self.status.setToolTip("What to do next, what goes on, how it went.")
+        self.key_map = QCollapsible("Keys")
+        self.key_map.setDuration(0)
+        self.key_map.setToolTip("Keys on the canvas while the scribbles layer is chosen.")
+        self.key_map.layout().setContentsMargins(0, 0, 0, 0)
+        key_table = QLabel(_key_table())
+        key_table.setWordWrap(True)
+        self.key_map.addWidget(key_table)
 
+        dock_row = QHBoxLayout()
+        dock_row.addWidget(self.project_button)
+        dock_row.addWidget(self.train_button)
         image_row = QHBoxLayout()
         image_row.addWidget(self.image_box, 1)
         image_row.addWidget(self.start_button)
+        network_row = QHBoxLayout()
+        network_row.addWidget(self.network_label, 1)
+        network_row.addWidget(self.network_button)
         solve_row = QHBoxLayout()
         solve_row.addWidget(self.solve_button, 1)
         solve_row.addWidget(self.stop_button, 1)
+        tool_row = QHBoxLayout()
+        tool_row.addWidget(self.compare_button)
+        tool_row.addWidget(self.copy_button, 1)
         view_row = QFormLayout()
         view_label = QLabel("view")
         view_label.setMinimumWidth(LABEL_WIDTH)
         view_row.addRow(view_label, self.view_box)
         layout = QVBoxLayout(self)
         layout.setSpacing(6)
-        for part in (image_row, self.table, self.form, view_row, self.auto_box, solve_row, self.status):
+        for part in (
+            dock_row,
+            image_row,
+            self.channels,
+            self.table,
+            network_row,
+            self.form,
+            view_row,
+            self.auto_box,
+            solve_row,
+            self.planes,
+            tool_row,
+            self.status,
+            self.key_map,
+        ):
             layout.addWidget(part) if isinstance(part, QWidget) else layout.addLayout(part)
         layout.addStretch(1)
-        layout.addWidget(self.key_help)
 
     def _connect(self) -> None:
-        session, loop = self.session, self.loop
+        session, loop, planes = self.session, self.loop, self.workspace.all_planes
+        self.project_button.clicked.connect(lambda: self._open(PROJECT))
+        self.train_button.clicked.connect(lambda: self._open(TRAIN))
         self.image_box.activated.connect(self._on_image_chosen)
         self.start_button.clicked.connect(lambda: self.start())
         self.table.chosen.connect(session.select_class)
         self.table.add_asked.connect(self._on_add_class)
-        self.table.remove_asked.connect(lambda value: self._try(session.remove_class, value))
+        self.table.remove_asked.connect(self._on_remove_class)
+        self.table.read_asked.connect(self._on_read_classes)
+        self.table.write_asked.connect(self._on_write_classes)
+        self.channels.axis_chosen.connect(lambda axis: self._try(session.set_channel_axis, axis))
+        self.channels.channels_chosen.connect(lambda seen: self._try(session.see_channels, seen))
+        self.planes.start_asked.connect(lambda reach: self._try(planes.start, reach))
+        self.planes.stop_asked.connect(planes.stop)
+        self.compare_button.clicked.connect(lambda: self.compare())
+        self.copy_button.clicked.connect(lambda: self._try(self.workspace.command_line.write))
+        self.network_button.clicked.connect(lambda: self.workspace.model.use(None))
         self.form.changed.connect(self._on_options_changed)
         self.auto_box.toggled.connect(lambda on: setattr(loop, "auto", on))
         self.solve_button.clicked.connect(lambda: self.solve_now())
@@ -122,8 +212,18 @@ class ScribbleDock(Dock):
         self.follow(loop.counts_changed, self._on_counts)
         self.follow(loop.busy_changed, self._on_busy)
         self.follow(loop.failed, self._show_error)
-        self.follow(loop.devices_found, self.form.set_devices)
+        self.follow(loop.devices_found, self._on_devices)
         self.follow(loop.solved, self._on_solved)
+        self.follow(planes.progress, self.planes.show_progress)
+        self.follow(planes.running_changed, self.planes.show_running)
+        self.follow(planes.status_changed, self._on_status)
+        self.follow(planes.failed, self._show_error)
+        self.follow(self.workspace.command_line.ready, self._on_call)
+        self.follow(self.workspace.command_line.failed, self._show_error)
+        self.follow(self.workspace.model.changed, self._on_model)
+        page = preferences_page()
+        if page is not None:
+            self.follow(page.events, self._on_preferences)
 
     def _try(self, action: Any, *args: Any) -> None:
         try:
@@ -149,8 +249,10 @@ class ScribbleDock(Dock):
             else "Make a scribbles layer over the image and take the brush."
         )
         self.start_button.setEnabled(session.image is not None)
-        for part in (self.table, self.solve_button):
+        for part in (self.table, self.solve_button, self.planes, self.compare_button, self.copy_button):
             part.setEnabled(started)
+        self.channels.show_image(session.image)
+        self.planes.setVisible(self.workspace.all_planes.count > 1)
         self._on_class_selected()
 
     def _on_image_chosen(self, row: int) -> None:
@@ -164,6 +266,46 @@ class ScribbleDock(Dock):
 
     def _on_add_class(self) -> None:
         self._try(lambda: self.session.select_class(self.session.classes.add().value))
+
+    def _on_remove_class(self, value: int) -> None:
+        """Remove a class; asked first where that reaches further than one Ctrl+Z."""
+        elsewhere = [
+            name
+            for name, status in self.workspace.project.statuses.items()
+            if status.strokes.get(value) and name != self.workspace.project.current
+        ]
+        if self.workspace.project.project is not None and (elsewhere or self.loop.counts.get(value)):
+            name = self.session.classes[value].name
+            also = f" In {len(elsewhere)} other images of the project as well." if elsewhere else ""
+            answer = QMessageBox.question(
+                self, "Remove class", f"Remove {name!r} and all its strokes?{also}\nCtrl+Z brings both back."
+            )
+            if answer != QMessageBox.StandardButton.Yes:
+                return
+        self._try(self.session.remove_class, value)
+
+    def _on_read_classes(self) -> None:
+        path, _ = QFileDialog.getOpenFileName(self, "Import classes", "", CLASS_FILES)
+        if path:
+            self._try(self.read_classes, Path(path))
+
+    def _on_write_classes(self) -> None:
+        path, _ = QFileDialog.getSaveFileName(self, "Export classes", "classes.json", CLASS_FILES)
+        if path:
+            self._try(write_classes, Path(path), self.session.classes)
+
+    def read_classes(self, path: Path) -> None:
+        """Take over the classes of a file; of the others those with strokes stay.
+
+        Raises
+        ------
+        InputError
+            If the file holds none.
+        """
+        classes = self.session.classes
+        # a project may have strokes of any class in its other images
+        keep = classes.values if self.workspace.project.project is not None else tuple(self.loop.counts)
+        classes.take(read_classes(path), keep)
 
     def _on_class_selected(self) -> None:
         self.table.show_chosen(self.session.selected_class)
@@ -179,11 +321,58 @@ class ScribbleDock(Dock):
         self.stop_button.setEnabled(busy)
 
     def _on_key(self, action: str) -> None:
-        {keys.SOLVE: self.solve_now, keys.STOP: self.stop, keys.TOGGLE: self.loop.toggle_result}[action]()
+        actions = {keys.SOLVE: self.solve_now, keys.STOP: self.stop, keys.TOGGLE: self.loop.toggle_result}
+        if action in actions:
+            actions[action]()
 
     def _on_solved(self, result: SolveResult) -> None:
         self._shown_error = ""
         self.solved.emit(result)
+
+    def _open(self, name: str) -> None:
+        self._try(open_dock, self.workspace.viewer, name)
+
+    def _on_call(self, call: Call) -> None:
+        QApplication.clipboard().setText(call.text)
+        self._on_status(f"Copied. What the command line reads is in {call.folder}.")
+
+    def _on_relaxation_chosen(self, relaxation: str) -> None:
+        self.form["relaxation"].value = relaxation
+
+    def _on_comparison_gone(self) -> None:
+        self.comparison = None
+
+    def _on_model(self) -> None:
+        model = self.workspace.model
+        self.network_label.setText(
+            f"First guess: network {model.name}" + (f", not used: {model.error}" if model.error else "")
+        )
+        for part in (self.network_label, self.network_button):
+            part.setVisible(model.path is not None)
+
+    def _on_devices(self, devices: list[str]) -> None:
+        self.form.set_devices(devices)
+        self._use_device(preferences().device)
+
+    def _on_preferences(self, event: Any = None) -> None:
+        """Use what is set; of a change, only what has changed, so that the dock's own choices stay."""
+        now, changed = preferences(), "" if event is None else event.type
+        if changed in ("", "solve_after_every_stroke"):
+            self.auto_box.setChecked(now.solve_after_every_stroke)
+        if changed in ("", "device"):
+            self._use_device(now.device)
+        set_threads(now.threads)
+
+    def _use_device(self, wanted: str) -> None:
+        """Choose a device once it is known which there are."""
+        if not self.loop.devices:
+            return
+        found = next((device for device in self.loop.devices if device.startswith(wanted)), None)
+        if found is None:
+            self._show_error(
+                InputError(f"There is no device {wanted!r} here, which Preferences ask for: using auto.")
+            )
+        self.form["device"].value = found or "auto"
 
     def _show_error(self, error: Exception) -> None:
         """Notify once of each mishap; with auto-solve the same one comes after every stroke."""
@@ -194,15 +383,8 @@ class ScribbleDock(Dock):
             show_warning(str(error))
 
 
-def _narrow(box: QComboBox) -> QComboBox:
-    """Let a box be narrower than its longest entry."""
-    box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-    box.setMinimumContentsLength(8)
-    return box
-
-
 def _key_table() -> str:
     rows = "".join(
         f"<tr><td><b>{key}</b>&nbsp;&nbsp;</td><td>{what}</td></tr>" for key, what in keys.KEY_HELP
     )
-    return f"<p>Keys on the canvas while the scribbles layer is chosen:</p><table>{rows}</table>"
+    return f"<table>{rows}</table>"
