@@ -9,9 +9,14 @@ from napari.layers import Labels
 if TYPE_CHECKING:
     from napari_softseg.widgets.session import ScribbleSession
 
-SOLVE, STOP, TOGGLE = "solve", "stop", "toggle result"
+SOLVE, STOP, TOGGLE, NEXT_SPOT = "solve", "stop", "toggle result", "next uncertain spot"
 
-ACTIONS: dict[KeyCode | KeyCombo, str] = {KeyCode.KeyS: SOLVE, KeyCode.KeyD: STOP, KeyCode.KeyT: TOGGLE}
+ACTIONS: dict[KeyCode | KeyCombo, str] = {
+    KeyCode.KeyS: SOLVE,
+    KeyCode.KeyD: STOP,
+    KeyCode.KeyT: TOGGLE,
+    KeyCode.KeyN: NEXT_SPOT,
+}
 STEPS: dict[KeyCode | KeyCombo, int] = {KeyCode.KeyQ: -1, KeyCode.KeyW: +1}
 DIGITS: dict[KeyCode | KeyCombo, int] = {
     KeyMod.CtrlCmd | code: number
@@ -37,6 +42,7 @@ KEY_HELP = (
     ("S", "solve"),
     ("D", "stop"),
     ("T", "show or hide the result"),
+    ("N", "next uncertain spot"),
     ("2 or P", "brush"),
     ("1 or E", "eraser"),
     ("4 or F", "fill"),

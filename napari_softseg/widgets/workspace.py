@@ -14,6 +14,8 @@ from napari_softseg.widgets.model_session import ModelSession
 from napari_softseg.widgets.project_session import ProjectSession
 from napari_softseg.widgets.session import ScribbleSession
 from napari_softseg.widgets.solve_loop import SolveLoop
+from napari_softseg.widgets.training_session import TrainingSession
+from napari_softseg.widgets.uncertain_spots import UncertainSpots
 
 _WORKSPACES: dict[int, "Workspace"] = {}
 """By the identity of the viewer."""
@@ -33,6 +35,8 @@ class Workspace:
         self.command_line = CommandLine(self.session, self.loop)
         self.project = ProjectSession(self.session, self.loop)
         self.model = ModelSession(self.session, self.loop)
+        self.training = TrainingSession(self.project)
+        self.spots = UncertainSpots(self.session, self.loop)
         self._docks: set[int] = set()
 
     @classmethod
@@ -58,6 +62,8 @@ class Workspace:
 
     def _close(self) -> None:
         """End all parts, the last made first."""
+        self.spots.close()
+        self.training.close()
         self.model.close()
         self.project.close()
         self.command_line.close()

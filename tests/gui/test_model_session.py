@@ -89,7 +89,9 @@ def test_strokes_of_one_class_correct_it_and_undo_takes_that_back(stage: Stage, 
     painted = stage.scribbles.data == 2
     assert painted.any()
     colors = stage.dock.session.classes[2].color
-    np.testing.assert_array_equal(stage.soft.data[painted][:, :3], np.broadcast_to(colors, (painted.sum(), 3)))
+    np.testing.assert_array_equal(
+        stage.soft.data[painted][:, :3], np.broadcast_to(colors, (painted.sum(), 3))
+    )
     assert share_like(stage, 2, RIGHT) > 0.9
     stage.undo()
     np.testing.assert_array_equal(stage.soft.data, before)
@@ -111,7 +113,9 @@ def test_painted_classes_keep_their_names(stage: Stage, network: Path) -> None:
     np.testing.assert_array_equal(stage.soft.data, before)
 
 
-def test_a_network_of_other_classes_leaves_the_one_in_use(stage: Stage, network: Path, tmp_path: Path) -> None:
+def test_a_network_of_other_classes_leaves_the_one_in_use(
+    stage: Stage, network: Path, tmp_path: Path
+) -> None:
     name_classes(stage, "warm", "cold")
     use(stage, network)
     before = stage.soft.data.copy()
@@ -173,6 +177,8 @@ def test_a_followed_training_is_taken_again_when_it_is_better(stage: Stage, tmp_
 
     save_color_network(run / "best.safetensors", ("cold", "warm"))
     os.utime(run / "best.safetensors", ns=(1, 1))
-    stage.qtbot.waitUntil(lambda: bool(stage.soft.data.any()) and share_like(stage, 2, LEFT) > 0.9, timeout=TIMEOUT)
+    stage.qtbot.waitUntil(
+        lambda: bool(stage.soft.data.any()) and share_like(stage, 2, LEFT) > 0.9, timeout=TIMEOUT
+    )
     model.use(None)
     assert model.follow is None
