@@ -20,6 +20,12 @@ from napari_softseg.errors import InputError
 _CHILDREN: dict[int, subprocess.Popen[bytes]] = {}
 """Started by this process, by their number: who started one has to ask how it ended, or it stays a zombie."""
 
+if sys.platform == "win32":
+    _FLAGS = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW
+    _LOW_PRIORITY = psutil.BELOW_NORMAL_PRIORITY_CLASS
+else:
+    _FLAGS, _LOW_PRIORITY = 0, 10
+
 _SAME_MOMENT = 1.0
 """Seconds within which two readings of when a process was made agree."""
 
@@ -74,10 +80,6 @@ def start_detached(command: Sequence[str], output: Path) -> ProcessId:
     InputError
         If it cannot be started.
     """
-    if sys.platform == "win32":
-        flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW
-    else:
-        flags = 0
     try:
         with output.open("ab") as file:
             child = subprocess.Popen(
@@ -86,7 +88,7 @@ def start_detached(command: Sequence[str], output: Path) -> ProcessId:
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # neither the terminal's Ctrl-C nor its end reaches it
-                creationflags=flags,
+                creationflags=_FLAGS,
                 env={**os.environ, "PYTHONFAULTHANDLER": "1", "PYTHONIOENCODING": "utf-8"},
             )
     except OSError as error:
@@ -97,7 +99,7 @@ def start_detached(command: Sequence[str], output: Path) -> ProcessId:
         process = psutil.Process(child.pid)
         created = process.create_time()
         # before it has threads, which inherit it: the window goes first where both want the processor
-        process.nice(psutil.BELOW_NORMAL_PRIORITY_CLASS if sys.platform == "win32" else 10)
+        process.nice(_LOW_PRIORITY)
     return ProcessId(child.pid, created, platform.node())
 
 

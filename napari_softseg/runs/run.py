@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -34,8 +35,7 @@ NOT_BEGUN = "It was ended before the first step."
 class Run:
     """A run in a project folder.
 
-    Nothing is kept in memory that its files do not tell, so that any program, at any time, sees the same. Use
-    one from one thread at a time.
+    Nothing is kept in memory that its files do not tell, so that any program, at any time, sees the same.
 
     Parameters
     ----------
@@ -54,6 +54,7 @@ class Run:
         self._log = RunLog(self.path)
         self._position = BEGINNING
         self._began: float | None = None
+        self._lock = threading.Lock()
         self.state = self.look()
         """As last looked at."""
 
@@ -99,42 +100,10 @@ class Run:
         return printed(self.snapshot / PRINTED)
 
     def look(self) -> RunState:
-        """Find out how it stands now; cheap where nothing changed."""
-        # the record first, the log last: what a process wrote before it ended is seen
-        record = read_record(self.snapshot)
-        process = None if record is None else record.process.find()
-        new = read_new(self.path, self._position)
-        if new.anew:
-            self._log = RunLog(self.path)
-        for event in new.events:
-            try:
-                take(self._log, event)
-            except (ValueError, KeyError, TypeError):
-                self._log.unreadable += 1
-        self._position = new.position
-        status, words = self._status(record, process is not None)
-        log, best = self._log, self._log.best
-        done = len(log.epochs)
-        per_epoch = log.planned_steps // log.planned_epochs if log.planned_steps and log.planned_epochs else 0
-        self.state = RunState(
-            name=self.name,
-            path=self.path,
-            status=status,
-            options=log.options or ({} if record is None else record.options),
-            best=None if best is None or best.val is None else {"epoch": best.number, "miou": best.val.miou},
-            scored_on="" if best is None or best.val is None else best.val.source,
-            has_model=(self.path / BEST).is_file(),
-            last_words=words,
-            epochs=done,
-            planned_epochs=log.planned_epochs,
-            step=log.steps[-1][0] if log.steps else 0,
-            steps=log.planned_steps,
-            eta=log.eta if status.alive else None,
-            seconds_per_step=log.seconds / (done * per_epoch) if done and per_epoch else None,
-            images=log.images,
-            began=self._when(record),
-        )
-        return self.state
+        """Find out how it stands now; cheap where nothing changed. Any thread may ask."""
+        with self._lock:
+            self.state = self._look()
+            return self.state
 
     def stop(self) -> None:
         """Ask it to end with everything saved; a run that only loads is ended at once.
@@ -191,6 +160,42 @@ class Run:
         record = Record(processes.start_detached(command, output), options, self._position.offset)
         write_record(self.snapshot, record if began is None else replace(record, began=began))
         self.look()
+
+    def _look(self) -> RunState:
+        # the record first, the log last: what a process wrote before it ended is seen
+        record = read_record(self.snapshot)
+        process = None if record is None else record.process.find()
+        new = read_new(self.path, self._position)
+        if new.anew:
+            self._log = RunLog(self.path)
+        for event in new.events:
+            try:
+                take(self._log, event)
+            except (ValueError, KeyError, TypeError):
+                self._log.unreadable += 1
+        self._position = new.position
+        status, words = self._status(record, process is not None)
+        log, best = self._log, self._log.best
+        done = len(log.epochs)
+        per_epoch = log.planned_steps // log.planned_epochs if log.planned_steps and log.planned_epochs else 0
+        return RunState(
+            name=self.name,
+            path=self.path,
+            status=status,
+            options=log.options or ({} if record is None else record.options),
+            best=None if best is None or best.val is None else {"epoch": best.number, "miou": best.val.miou},
+            scored_on="" if best is None or best.val is None else best.val.source,
+            has_model=(self.path / BEST).is_file(),
+            last_words=words,
+            epochs=done,
+            planned_epochs=log.planned_epochs,
+            step=log.steps[-1][0] if log.steps else 0,
+            steps=log.planned_steps,
+            eta=log.eta if status.alive else None,
+            seconds_per_step=log.seconds / (done * per_epoch) if done and per_epoch else None,
+            images=log.images,
+            began=self._when(record),
+        )
 
     def _process(self) -> psutil.Process | None:
         record = read_record(self.snapshot)

@@ -27,14 +27,15 @@ class StepTimes:
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = path or platformdirs.user_cache_path("napari-softseg") / "step_times.json"
+        self._times = self._read()
 
     def learn(self, state: RunState) -> None:
         """Keep what a run took; one that has no epoch yet tells nothing."""
         if state.seconds_per_step is None or not state.options:
             return
         options = train_options(**state.options)
-        times = self._read()
-        times[_key(options)] = state.seconds_per_step / _pixels(options)
+        times = {**self._read(), _key(options): state.seconds_per_step / _pixels(options)}
+        self._times = times
         with suppress(OSError):  # a guess less is no reason to stop anybody
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with replacing(self.path) as (temporary,):
@@ -42,7 +43,7 @@ class StepTimes:
 
     def estimate(self, options: TrainOptions, n_images: int) -> float | None:
         """Return about how many seconds a run takes; None if none of its kind was measured here."""
-        per_pixel = self._read().get(_key(options))
+        per_pixel = self._times.get(_key(options))
         if per_pixel is None or not n_images:
             return None
         return per_pixel * _pixels(options) * Schedule(options, n_images).steps

@@ -1,12 +1,13 @@
 """One widget for one option, made from the texts and limits of its field."""
 
+import math
 from dataclasses import Field
 from typing import Any
 
 from magicgui.widgets import CheckBox, ComboBox, FloatSlider, FloatSpinBox, SpinBox
 from magicgui.widgets.bases import ValueWidget
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QComboBox
+from qtpy.QtWidgets import QComboBox, QDoubleSpinBox
 
 from napari_softseg.options import Choice
 
@@ -36,7 +37,11 @@ def option_widget(
         return CheckBox(**shared)
     if kind == "int":
         return SpinBox(min=meta["minimum"], max=meta["maximum"], **shared)
-    return FloatSpinBox(min=meta["minimum"], max=meta["maximum"], step=value, **shared)
+    box = FloatSpinBox(min=meta["minimum"], max=meta["maximum"], step=value, **shared)
+    native: QDoubleSpinBox = box.native
+    native.setDecimals(max(native.decimals(), 2 - math.floor(math.log10(value))) if value else 4)
+    box.value = value  # was rounded
+    return box
 
 
 def common(spec: "Field[Any]", value: Any) -> dict[str, Any]:

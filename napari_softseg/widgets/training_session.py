@@ -1,0 +1,304 @@
+"""Training in the background of the viewer: starts runs of the open project, and follows them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from psygnal import Signal
+from qtpy.QtCore import QTimer
+
+from napari_softseg.errors import InputError
+from napari_softseg.project import Project
+from napari_softseg.runs import Curves, Run, RunState, StepTimes, list_runs, start_run
+from napari_softseg.runs.log_tail import BEGINNING, Position
+from napari_softseg.training.options import TrainOptions
+from napari_softseg.widgets.autosave import Worker
+from napari_softseg.widgets.project_session import ProjectSession
+
+BUSY_MS, IDLE_MS = 500, 5000
+"""How often the files of runs are looked at, while one is on and while none is."""
+
+SHOWN_LINES = 200
+"""Of what a run printed."""
+
+
+class TrainingSession:
+    """The runs of the open project, without a view.
+
+    Runs are processes of their own: they go on when the viewer is closed, and are found again when the
+    project is opened. Their files are read in a worker's thread; all methods and signals belong to the GUI
+    thread.
+    """
+
+    event = Signal(dict)
+    """A new event of the current run, see docs/training.md; not those from before it was followed."""
+    runs_changed = Signal()
+    """Runs came or went, or one of them stands elsewhere."""
+    current_changed = Signal()
+    """The curves or the log of the current run grew, or another run is current."""
+    ended = Signal(object)
+    """A Run whose process was there a moment ago."""
+    failed = Signal(object)
+    """An exception that a person has to see."""
+
+    def __init__(self, project: ProjectSession) -> None:
+        self.project = project
+        self.runs: list[Run] = []
+        """In the order they were begun."""
+        self.current: Run | None = None
+        """The run whose curves are shown: the one that was begun last, or chosen."""
+        self.curves = Curves()
+        """Of the current run."""
+        self.printed: list[str] = []
+        """The last lines that the current run printed."""
+        self.worker = Worker("runs")
+        """For files of runs, and what else takes time."""
+        self._times: StepTimes | None = None
+        self._trail = _Trail(None)
+        self._shown: dict[str, RunState] = {}
+        self._asked = 0
+        self._looking = False
+        self._timer = QTimer()
+        self._timer.setInterval(IDLE_MS)
+        self._timer.timeout.connect(self._look)
+        self.worker.failed.connect(self.failed.emit)
+        project.opened.connect(self._on_opened)
+        self.worker.run(StepTimes, self._on_times)
+        self._on_opened()
+
+    @property
+    def running(self) -> Run | None:
+        """The run that is on, None if there is none."""
+        return next((run for run in self.runs if run.state.status.alive), None)
+
+    @property
+    def states(self) -> list[RunState]:
+        """Of all runs, as last looked at."""
+        return [run.state for run in self.runs]
+
+    @property
+    def busy(self) -> bool:
+        """Whether something that was asked for has not happened yet."""
+        return self._asked > 0
+
+    @property
+    def problem(self) -> str:
+        """Why nothing can be trained yet, and what to do about it; empty if it can."""
+        project = self.project.project
+        if project is None:
+            return "Training needs a project: create or open one in the Project dock."
+        if project.read_only:
+            return f"Nothing can be trained here: {project.read_only}."
+        if not project.names:
+            return "The project has no images yet: add some in the Project dock."
+        statuses = self.project.statuses
+        painted = {value for one in statuses.values() for value, count in one.strokes.items() if count}
+        if len(painted) < 2 and len(statuses) == len(project.names):
+            return "Paint strokes of two or more classes first: training learns from them."
+        return ""
+
+    @property
+    def n_images(self) -> int:
+        """Images with strokes."""
+        return sum(any(one.strokes.values()) for one in self.project.statuses.values())
+
+    def estimate(self, options: TrainOptions) -> float | None:
+        """Return about how many seconds a run would take; None if nothing like it was measured here."""
+        return None if self._times is None else self._times.estimate(options, self.n_images)
+
+    def start(self, options: Mapping[str, Any], *, weights: str | Path | None = None) -> None:
+        """Train on everything that is drawn at this moment.
+
+        Parameters
+        ----------
+        options
+            Fields of TrainOptions that differ from the preset's.
+        weights
+            Where to start, if `options` do not say.
+
+        Raises
+        ------
+        InputError
+            If there is nothing to train on, a run is on already, or strokes cannot be written.
+        """
+        if self.problem:
+            raise InputError(self.problem)
+        if self.running is not None:
+            raise InputError(f"{self.running.name} is on: stop it, or wait for its end.")
+        project = self.project.project
+        assert project is not None
+        self.project.flush()
+        self._ask(partial(start_run, project, dict(options), weights=weights), self._on_started)
+
+    def stop(self) -> None:
+        """End the run that is on after its step, with everything saved."""
+        if self.running is not None:
+            self._ask(self.running.stop)
+
+    def kill(self) -> None:
+        """End the run that is on at once; what was saved after its last epoch stays."""
+        if self.running is not None:
+            self._ask(self.running.kill)
+
+    def resume(self, run: Run) -> None:
+        """Go on with a run that was stopped or killed.
+
+        Raises
+        ------
+        InputError
+            If one is on already.
+        """
+        if self.running is not None:
+            raise InputError(f"{self.running.name} is on: stop it, or wait for its end.")
+        self.choose(run)
+        self._ask(run.resume)
+
+    def choose(self, run: Run | None) -> None:
+        """Make a run the current one."""
+        if run == self.current:
+            return
+        self.current = run
+        self._trail = _Trail(run, young=run is not None and run.state.status.alive and not run.state.step)
+        self.curves, self.printed = Curves(), []
+        self.current_changed.emit()
+        self._look()
+
+    def refresh(self) -> None:
+        """Look at the runs now."""
+        self._look()
+
+    def close(self) -> None:
+        """Let go of everything; a run that is on goes on."""
+        self._timer.stop()
+        self.project.opened.disconnect(self._on_opened)
+        self.worker.close()
+
+    def _ask(self, task: Any, then: Any = None) -> None:
+        """Do something with a run in the worker, and look at what came of it."""
+        self._asked += 1
+
+        def finish(result: Any) -> None:
+            self._asked -= 1
+            if isinstance(result, Exception):
+                self.failed.emit(result)
+            elif then is not None:
+                then(result)
+            self._look()
+
+        self.worker.run(partial(_or_error, task), finish)
+
+    def _on_opened(self) -> None:
+        self.runs, self.current, self._shown = [], None, {}
+        self._trail = _Trail(None)
+        self.curves, self.printed = Curves(), []
+        if self.project.project is None:
+            self._timer.stop()
+        else:
+            self._timer.start(BUSY_MS)
+            self._look()
+        self.runs_changed.emit()
+        self.current_changed.emit()
+
+    def _on_times(self, times: StepTimes) -> None:
+        self._times = times
+        self.runs_changed.emit()
+
+    def _on_started(self, run: Run) -> None:
+        if self.project.project is not None and run.path.parent.parent == self.project.project.path:
+            self.runs = [*self.runs, run]
+            self._shown[run.name] = run.state
+            self.runs_changed.emit()
+            self.choose(run)
+
+    def _look(self) -> None:
+        project = self.project.project
+        if project is not None and not self._looking:
+            self._looking = True
+            known = self.runs
+            task = partial(_look_at, project, known, self._trail, self._times)
+            self.worker.run(partial(_or_error, task), partial(self._on_looked, project, known))
+
+    def _on_looked(self, project: Project, known: list[Run], seen: "_Seen | Exception") -> None:
+        self._looking = False
+        if project is not self.project.project or known is not self.runs:  # overtaken by a start
+            self._look()
+            return
+        if isinstance(seen, Exception):
+            self.failed.emit(seen)
+            return
+        before, self._shown = self._shown, {run.name: run.state for run in seen.runs}
+        self.runs = seen.runs
+        self._timer.setInterval(BUSY_MS if self.running else IDLE_MS)
+        if before != self._shown:
+            self.runs_changed.emit()
+        if seen.trail is self._trail and seen.grew:
+            self.curves, self.printed = seen.curves, seen.printed
+            for event in seen.events:
+                self.event.emit(event)
+            self.current_changed.emit()
+        for run in self.runs:
+            if (
+                run.name in before
+                and before[run.name].status.alive
+                and not self._shown[run.name].status.alive
+            ):
+                self.ended.emit(run)
+        if self.current is None and self.runs:
+            self.choose(self.running or self.runs[-1])
+
+
+@dataclass(slots=True, eq=False)
+class _Trail:
+    """How far the log of a run was followed; after it was made, the worker's thread alone uses it."""
+
+    run: Run | None
+    young: bool = False
+    """Whether it was followed from its first event on."""
+    position: Position = BEGINNING
+    curves: Curves = field(default_factory=Curves)
+    printed: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What a look at the files of a project showed."""
+
+    runs: list[Run]
+    trail: _Trail
+    grew: bool
+    events: list[dict[str, Any]]
+    curves: Curves
+    printed: list[str]
+
+
+def _or_error(task: Any) -> Any:
+    """Return what a task returns or raises; called in the worker's thread."""
+    try:
+        return task()
+    except Exception as error:  # noqa: BLE001 - it is shown, whatever it is
+        return error
+
+
+def _look_at(project: Project, known: list[Run], trail: _Trail, times: StepTimes | None) -> _Seen:
+    """Read what is new; called in the worker's thread."""
+    before = {run.name: run.state for run in known}
+    runs = list_runs(project.path, known)
+    for run in runs:
+        state, then = run.state, before.get(run.name)
+        if times is not None and then is not None and then.epochs < state.epochs:
+            times.learn(state)
+    if trail.run is None:
+        return _Seen(runs, trail, False, [], Curves(), [])
+    new = trail.run.events(trail.position)
+    if new.anew:
+        trail.curves = Curves()
+    trail.curves.take(new.events)
+    trail.position = new.position
+    printed = trail.run.printed()[-SHOWN_LINES:]
+    grew = bool(new.events) or new.anew or printed != trail.printed
+    trail.printed = printed
+    events = [] if new.anew and not trail.young else new.events
+    trail.young = trail.young and not new.events
+    return _Seen(runs, trail, grew, events, trail.curves.copy(), printed)
