@@ -147,6 +147,6 @@ def _turn(image: Image, source: int, target: int) -> None:
 
 def _axis_text(image: Image, at: int, axis: int) -> str:
     label = str(image.axis_labels[at])
-    own = "" if label.removeprefix("axis ").lstrip("-").isdigit() else f" {label}"
-    place = {0: "first", 1: "second", 2: "third"}.get(axis, f"{axis + 1}th")
-    return f"{'last' if axis == image.ndim - 1 else place} axis{own}: {int(image.data.shape[at])}"
+    own = "" if label.removeprefix("axis ").lstrip("-").isdigit() else f" ({label})"
+    place = {0: "first", 1: "2nd", 2: "3rd"}.get(axis, f"{axis + 1}th")
+    return f"{'last' if axis == image.ndim - 1 else place}{own}: {int(image.data.shape[at])}"

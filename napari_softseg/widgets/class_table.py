@@ -15,7 +15,6 @@ from qtpy.QtWidgets import (
     QSizePolicy,
     QTableWidget,
     QTableWidgetItem,
-    QToolButton,
     QVBoxLayout,
     QWidget,
 )
@@ -63,9 +62,7 @@ class ClassTable(QWidget):
         self.add_button = QPushButton("Add class")
         self.add_button.setToolTip("Add a class with the next free number.")
         self.remove_button = QPushButton("Remove class")
-        self.file_button = QToolButton()
-        self.file_button.setText("File")
-        self.file_button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        self.file_button = QPushButton("File…")
         self.file_button.setToolTip("Classes from a file, or into one.")
         self.file_menu = QMenu(self.file_button)
         self.file_menu.setToolTipsVisible(True)
@@ -84,7 +81,9 @@ class ClassTable(QWidget):
             action = self.file_menu.addAction(text)
             action.setToolTip(tip)
             action.triggered.connect(partial(_emit, signal))
-        self.file_button.setMenu(self.file_menu)
+        self.file_button.clicked.connect(
+            lambda: self.file_menu.popup(self.file_button.mapToGlobal(self.file_button.rect().bottomLeft()))
+        )
         buttons = QHBoxLayout()
         buttons.addWidget(self.add_button, 1)
         buttons.addWidget(self.remove_button, 1)

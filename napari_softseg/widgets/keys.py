@@ -38,7 +38,7 @@ DIGITS: dict[KeyCode | KeyCombo, int] = {
 
 KEY_HELP = (
     ("Q / W", "previous / next class"),
-    ("Ctrl+1 … 9", "class by its place in the table"),
+    ("Ctrl+1 … 9", "class by its row"),
     ("S", "solve"),
     ("D", "stop"),
     ("T", "show or hide the result"),
@@ -48,7 +48,8 @@ KEY_HELP = (
     ("4 or F", "fill"),
     ("[ / ]", "smaller / larger brush"),
     ("Space", "hold to move and zoom"),
-    ("Ctrl+Z, Ctrl+Shift+Z", "undo, redo"),
+    ("Ctrl+Z", "undo"),
+    ("Ctrl+Shift+Z", "redo"),
 )
 """Our keys and the ones of napari's that painting needs."""
 

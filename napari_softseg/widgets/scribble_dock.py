@@ -16,11 +16,9 @@ from qtpy.QtWidgets import (
     QLabel,
     QMessageBox,
     QPushButton,
-    QToolButton,
     QVBoxLayout,
     QWidget,
 )
-from superqt import QCollapsible
 
 from napari_softseg.errors import InputError
 from napari_softseg.widgets import keys
@@ -29,6 +27,8 @@ from napari_softseg.widgets.class_files import read_classes, write_classes
 from napari_softseg.widgets.class_table import ClassTable
 from napari_softseg.widgets.command_line import Call
 from napari_softseg.widgets.compare_view import CompareWindow
+from napari_softseg.widgets.key_map import KeyMap
+from napari_softseg.widgets.network_row import NetworkRow
 from napari_softseg.widgets.open_dock import PROJECT, TRAIN, open_dock
 from napari_softseg.widgets.option_widgets import narrow
 from napari_softseg.widgets.options_form import LABEL_WIDTH, OptionsForm
@@ -60,7 +60,6 @@ class ScribbleDock(Dock):
         self._build()
         self._connect()
         self._on_layers_changed()
-        self._on_model()
         self._on_preferences()
 
     def start(self) -> None:
@@ -102,16 +101,13 @@ class ScribbleDock(Dock):
         self.start_button = QPushButton("Start")
         self.channels = ChannelRow(LABEL_WIDTH)
         self.table = ClassTable(self.session.classes)
-        self.network_label = QLabel()
-        self.network_label.setWordWrap(True)
-        self.network_label.setToolTip("A trained network makes the first guess in place of the classifier.")
-        self.network_button = QToolButton()
-        self.network_button.setText("×")
-        self.network_button.setToolTip("Do without the network: a classifier trained on the strokes again.")
+        self.network = NetworkRow(self.workspace.model)
         self.form = OptionsForm()
         self.auto_box = QCheckBox("solve after every stroke")
         self.auto_box.setChecked(True)
         self.auto_box.setToolTip("Solve as soon as strokes, options or the visible plane change.")
+        self.spot_button = QPushButton("Next spot")
+        self.spot_button.setToolTip("Centre the view on the next place that is uncertain. Key: N")
         self.solve_button = QPushButton("Solve")
         self.solve_button.setToolTip("Solve the visible plane now. Key: S")
         self.stop_button = QPushButton("Stop")
@@ -134,13 +130,7 @@ class ScribbleDock(Dock):
         self.status.setWordWrap(True)
         self.status.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.status.setToolTip("What to do next, what goes on, how it went.")
-        self.key_map = QCollapsible("Keys")
-        self.key_map.setDuration(0)
-        self.key_map.setToolTip("Keys on the canvas while the scribbles layer is chosen.")
-        self.key_map.layout().setContentsMargins(0, 0, 0, 0)
-        key_table = QLabel(_key_table())
-        key_table.setWordWrap(True)
-        self.key_map.addWidget(key_table)
+        self.key_map = KeyMap()
 
         dock_row = QHBoxLayout()
         dock_row.addWidget(self.project_button)
@@ -148,9 +138,9 @@ class ScribbleDock(Dock):
         image_row = QHBoxLayout()
         image_row.addWidget(self.image_box, 1)
         image_row.addWidget(self.start_button)
-        network_row = QHBoxLayout()
-        network_row.addWidget(self.network_label, 1)
-        network_row.addWidget(self.network_button)
+        auto_row = QHBoxLayout()
+        auto_row.addWidget(self.auto_box, 1)
+        auto_row.addWidget(self.spot_button)
         solve_row = QHBoxLayout()
         solve_row.addWidget(self.solve_button, 1)
         solve_row.addWidget(self.stop_button, 1)
@@ -168,10 +158,10 @@ class ScribbleDock(Dock):
             image_row,
             self.channels,
             self.table,
-            network_row,
+            self.network,
             self.form,
             view_row,
-            self.auto_box,
+            auto_row,
             solve_row,
             self.planes,
             tool_row,
@@ -183,6 +173,7 @@ class ScribbleDock(Dock):
 
     def _connect(self) -> None:
         session, loop, planes = self.session, self.loop, self.workspace.all_planes
+        spots = self.workspace.spots
         self.project_button.clicked.connect(lambda: self._open(PROJECT))
         self.train_button.clicked.connect(lambda: self._open(TRAIN))
         self.image_box.activated.connect(self._on_image_chosen)
@@ -196,9 +187,9 @@ class ScribbleDock(Dock):
         self.channels.channels_chosen.connect(lambda seen: self._try(session.see_channels, seen))
         self.planes.start_asked.connect(lambda reach: self._try(planes.start, reach))
         self.planes.stop_asked.connect(planes.stop)
+        self.spot_button.clicked.connect(lambda: spots.next())
         self.compare_button.clicked.connect(lambda: self.compare())
         self.copy_button.clicked.connect(lambda: self._try(self.workspace.command_line.write))
-        self.network_button.clicked.connect(lambda: self.workspace.model.use(None))
         self.form.changed.connect(self._on_options_changed)
         self.auto_box.toggled.connect(lambda on: setattr(loop, "auto", on))
         self.solve_button.clicked.connect(lambda: self.solve_now())
@@ -214,13 +205,17 @@ class ScribbleDock(Dock):
         self.follow(loop.failed, self._show_error)
         self.follow(loop.devices_found, self._on_devices)
         self.follow(loop.solved, self._on_solved)
+        self.follow(self.workspace.spots.status_changed, self._on_status)
+        self.follow(self.workspace.spots.failed, self._show_error)
         self.follow(planes.progress, self.planes.show_progress)
         self.follow(planes.running_changed, self.planes.show_running)
         self.follow(planes.status_changed, self._on_status)
         self.follow(planes.failed, self._show_error)
         self.follow(self.workspace.command_line.ready, self._on_call)
         self.follow(self.workspace.command_line.failed, self._show_error)
-        self.follow(self.workspace.model.changed, self._on_model)
+        self.follow(spots.status_changed, self._on_status)
+        self.follow(spots.failed, self._show_error)
+        self.follow(self.workspace.model.changed, self.network.refresh)
         page = preferences_page()
         if page is not None:
             self.follow(page.events, self._on_preferences)
@@ -249,7 +244,14 @@ class ScribbleDock(Dock):
             else "Make a scribbles layer over the image and take the brush."
         )
         self.start_button.setEnabled(session.image is not None)
-        for part in (self.table, self.solve_button, self.planes, self.compare_button, self.copy_button):
+        for part in (
+            self.table,
+            self.solve_button,
+            self.spot_button,
+            self.planes,
+            self.compare_button,
+            self.copy_button,
+        ):
             part.setEnabled(started)
         self.channels.show_image(session.image)
         self.planes.setVisible(self.workspace.all_planes.count > 1)
@@ -342,14 +344,6 @@ class ScribbleDock(Dock):
     def _on_comparison_gone(self) -> None:
         self.comparison = None
 
-    def _on_model(self) -> None:
-        model = self.workspace.model
-        self.network_label.setText(
-            f"First guess: network {model.name}" + (f", not used: {model.error}" if model.error else "")
-        )
-        for part in (self.network_label, self.network_button):
-            part.setVisible(model.path is not None)
-
     def _on_devices(self, devices: list[str]) -> None:
         self.form.set_devices(devices)
         self._use_device(preferences().device)
@@ -381,10 +375,3 @@ class ScribbleDock(Dock):
         elif str(error) != self._shown_error:
             self._shown_error = str(error)
             show_warning(str(error))
-
-
-def _key_table() -> str:
-    rows = "".join(
-        f"<tr><td><b>{key}</b>&nbsp;&nbsp;</td><td>{what}</td></tr>" for key, what in keys.KEY_HELP
-    )
-    return f"<table>{rows}</table>"

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from napari import settings
 from napari.layers import Image, Labels
 from napari.utils.notifications import notification_manager
 from pytestqt.qtbot import QtBot
@@ -54,6 +55,15 @@ def no_leaks(qapp: QApplication) -> Iterator[None]:
     if leaks():
         gc.collect()
     assert not leaks()
+
+
+@pytest.fixture(autouse=True)
+def own_preferences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Neither read nor write the preferences of whoever runs the tests."""
+    monkeypatch.setattr(settings, "_CFG_PATH", str(tmp_path / "napari" / "settings.yaml"))
+    settings._clear_plugin_settings_cache()
+    yield
+    settings._clear_plugin_settings_cache()
 
 
 class Stage:

@@ -1,0 +1,25 @@
+"""The keys there are, folded away at the bottom of the dock."""
+
+from qtpy.QtWidgets import QGridLayout, QLabel, QWidget
+from superqt import QCollapsible
+
+from napari_softseg.widgets.keys import KEY_HELP
+
+
+class KeyMap(QCollapsible):
+    """A table of keys and what they do."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__("Keys", parent)
+        self.setDuration(0)
+        self.setToolTip("Keys on the canvas while the scribbles layer is chosen.")
+        self.layout().setContentsMargins(0, 0, 0, 0)
+        table = QWidget()
+        grid = QGridLayout(table)
+        grid.setContentsMargins(6, 0, 0, 0)
+        grid.setVerticalSpacing(1)
+        grid.setColumnStretch(1, 1)
+        for row, (key, what) in enumerate(KEY_HELP):
+            grid.addWidget(QLabel(f"<b>{key}</b>"), row, 0)
+            grid.addWidget(QLabel(what), row, 1)
+        self.addWidget(table)
