@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from napari_softseg.models.classes import channels_of
 from napari_softseg.models.files import load_model, model_file
+from napari_softseg.solver.api import UnaryModel
 from napari_softseg.solver.checks import class_seeds
 from napari_softseg.training.predict import predict_image
 from napari_softseg.training.tiles import Floats
@@ -134,32 +135,32 @@ class NetworkUnary:
         values = tuple(sorted(classes))
         return cls(network, values, channels_of(network.class_names, [classes[value] for value in values]))
 
-    def guess(
+    def corrected_by(
         self,
-        image: npt.NDArray[Any],
         scribbles: npt.NDArray[np.integer],
         *,
         unlabelled: int = 0,
         device: str = "auto",
         stop: threading.Event | None = None,
-    ) -> Floats:
-        """Return the first guess (K, H, W) float32 for an image with these strokes, K as `values`.
+    ) -> UnaryModel:
+        """Return the first guess for an image with these strokes, as :func:`napari_softseg.solve` takes it.
+
+        It raises InputError if the image has other channels than those the network was trained on.
 
         Parameters
         ----------
-        image : (H, W) or (H, W, C) array of any real dtype
         scribbles : (H, W) array of ints
-            A class value on strokes, `unlabelled` elsewhere.
+            One of `values` on strokes, `unlabelled` elsewhere.
         unlabelled : int
         device : str
+            Where the network works.
         stop : threading.Event, optional
             Set it from another thread to end early, with anything.
-
-        Raises
-        ------
-        InputError
-            If the image has other channels than those the network was trained on.
         """
-        seen = self.network.probabilities(image, device=device, stop=stop)
-        seeds = class_seeds(scribbles, scribbles != unlabelled, self.values)
-        return network_and_strokes(seen[list(self.channels)], image, seeds, stop=stop)
+
+        def guess(image: npt.NDArray[Any], _classes: tuple[int, ...]) -> Floats:
+            seen = self.network.probabilities(image, device=device, stop=stop)
+            seeds = class_seeds(scribbles, scribbles != unlabelled, self.values)
+            return network_and_strokes(seen[list(self.channels)], image, seeds, stop=stop)
+
+        return guess

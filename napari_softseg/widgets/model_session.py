@@ -72,10 +72,11 @@ class ModelSession:
 
     @follow.setter
     def follow(self, run: Path | None) -> None:
-        self._follow = run
         if run is None:
             self._timer.stop()
-        else:
+            self._look_again()  # for what came since the last look
+        self._follow = run
+        if run is not None:
             self._timer.start()
             self._look_again()
         self.changed.emit()

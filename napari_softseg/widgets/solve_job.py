@@ -4,7 +4,6 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from enum import StrEnum
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -104,20 +103,10 @@ def _solve(job: SolveJob, stop: threading.Event, progress: Callable[[SolveProgre
     options = {spec.name: getattr(job.options, spec.name) for spec in fields(job.options)}
     if job.model is not None:
         options["classes"] = job.model.values
-        options["unary"] = partial(_network_guess, job, job.model, stop)
+        options["unary"] = job.model.corrected_by(job.strokes, device=job.options.device, stop=stop)
     if job.known_unary is not None:
         options["unary"] = job.known_unary
     return solve(job.pixels, job.strokes, stop=stop, memory=memory, progress=progress, **options)
-
-
-def _network_guess(
-    job: SolveJob,
-    model: "NetworkUnary",
-    stop: threading.Event,
-    pixels: npt.NDArray[Any],
-    _classes: tuple[int, ...],
-) -> npt.NDArray[np.float32]:
-    return model.guess(pixels, job.strokes, device=job.options.device, stop=stop)
 
 
 def warm_up() -> list[str]:

@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QWidget
 from napari_softseg.widgets.all_planes import AllPlanes
 from napari_softseg.widgets.command_line import CommandLine
 from napari_softseg.widgets.model_session import ModelSession
+from napari_softseg.widgets.predict_all import PredictAll
 from napari_softseg.widgets.project_session import ProjectSession
 from napari_softseg.widgets.session import ScribbleSession
 from napari_softseg.widgets.solve_loop import SolveLoop
@@ -36,6 +37,7 @@ class Workspace:
         self.project = ProjectSession(self.session, self.loop)
         self.model = ModelSession(self.session, self.loop)
         self.training = TrainingSession(self.project)
+        self.predict_all = PredictAll(self.project, self.model, self.loop)
         self.spots = UncertainSpots(self.session, self.loop)
         self._docks: set[int] = set()
 
@@ -63,6 +65,7 @@ class Workspace:
     def _close(self) -> None:
         """End all parts, the last made first."""
         self.spots.close()
+        self.predict_all.close()
         self.training.close()
         self.model.close()
         self.project.close()
