@@ -1,4 +1,5 @@
 from .image_status import ImageStatus as ImageStatus
+from .label_import import import_labels as import_labels
 from .manifest import Manifest as Manifest
 from .manifest import ProjectClass as ProjectClass
 from .manifest import ProjectImage as ProjectImage
