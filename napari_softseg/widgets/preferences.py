@@ -21,7 +21,7 @@ class Preferences:
     """Whether a new dock solves at once."""
     threads: int = 0
     """Threads of the CPU that a solve uses; 0 for all cores but one."""
-    autosave_seconds: float = 0.3
+    autosave_seconds: float = 0.2
     """How long after a stroke it is written into an open project."""
 
 

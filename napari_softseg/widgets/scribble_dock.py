@@ -270,18 +270,11 @@ class ScribbleDock(Dock):
         self._try(lambda: self.session.select_class(self.session.classes.add().value))
 
     def _on_remove_class(self, value: int) -> None:
-        """Remove a class; asked first where that reaches further than one Ctrl+Z."""
-        elsewhere = [
-            name
-            for name, status in self.workspace.project.statuses.items()
-            if status.strokes.get(value) and name != self.workspace.project.current
-        ]
-        if self.workspace.project.project is not None and (elsewhere or self.loop.counts.get(value)):
+        """Remove a class; of an image in a project that has strokes of it, asked first."""
+        if self.workspace.project.current is not None and self.loop.counts.get(value):
             name = self.session.classes[value].name
-            also = f" In {len(elsewhere)} other images of the project as well." if elsewhere else ""
-            answer = QMessageBox.question(
-                self, "Remove class", f"Remove {name!r} and all its strokes?{also}\nCtrl+Z brings both back."
-            )
+            question = f"Remove {name!r} and its strokes? Ctrl+Z on the canvas brings both back."
+            answer = QMessageBox.question(self, "Remove class", question)
             if answer != QMessageBox.StandardButton.Yes:
                 return
         self._try(self.session.remove_class, value)
