@@ -1,4 +1,6 @@
 from .image_status import ImageStatus as ImageStatus
+from .label_export import Export as Export
+from .label_export import export_labels as export_labels
 from .label_import import import_labels as import_labels
 from .manifest import Manifest as Manifest
 from .manifest import ProjectClass as ProjectClass
