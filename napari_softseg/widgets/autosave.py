@@ -77,6 +77,8 @@ class Autosave(QObject):
         super().__init__()
         self._worker = worker
         self._write = write
+        self.recent: dict[str, Any] = {}
+        """The last value of every key, since somebody emptied this."""
         self._values: dict[str, Any] = {}
         self._lock = threading.Lock()
         self._in_trouble = False
@@ -94,14 +96,10 @@ class Autosave(QObject):
 
     def put(self, key: str, value: Any) -> None:
         """Write this value as soon as possible; an older one of the same key is dropped."""
+        self.recent[key] = value
         with self._lock:
             self._values[key] = value
         self._worker.run(partial(self._write_latest, key))
-
-    def drop(self, key: str) -> None:
-        """Do not write what waits under this key."""
-        with self._lock:
-            self._values.pop(key, None)
 
     def flush(self) -> None:
         """Wait until everything is on disk.

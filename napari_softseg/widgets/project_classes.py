@@ -69,4 +69,5 @@ def translate_strokes(strokes: npt.NDArray[np.integer], values: dict[int, int]) 
     outside = int(strokes.max(initial=0))
     if outside > MAX_CLASS_VALUE:
         raise InputError(f"Expected class values up to {MAX_CLASS_VALUE} in the strokes, but got {outside}.")
-    return table[strokes]
+    translated: npt.NDArray[np.uint8] = table[strokes]
+    return translated

@@ -39,6 +39,19 @@ def linked_name(image: Image, project: Path, plane: str) -> str | None:
     return tag.get(NAMES, {}).get(plane) if tag.get(PROJECT) == str(project) else None
 
 
+def linked_names(image: Image, project: Path) -> list[str]:
+    """Return the names that the layer, or planes of it, have in the project."""
+    tag = tag_of(image)
+    return list(tag.get(NAMES, {}).values()) if tag.get(PROJECT) == str(project) else []
+
+
+def relink(viewer: ViewerModel, project: Path, copy: Path) -> None:
+    """Let the layers that show images of a project show those of its copy."""
+    for layer in viewer.layers:
+        if tag_of(layer).get(PROJECT) == str(project):
+            set_tag(layer, **{PROJECT: str(copy)})
+
+
 def plane_key(plane: Plane) -> str:
     """Return a plane's place as text that a layer's metadata can hold; empty for a plain 2-D image."""
     return ",".join(str(place) for place in plane.key if place is not None)

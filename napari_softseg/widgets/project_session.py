@@ -1,8 +1,7 @@
 """The project that a person works in: its images one after another, every stroke on disk at once."""
 
 import os
-import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,32 +14,31 @@ from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QApplication
 
 from napari_softseg.errors import InputError
-from napari_softseg.project import ImageStatus, Project, create_project, open_project
-from napari_softseg.widgets.autosave import Worker
+from napari_softseg.project import ImageStatus, Project, RemovedImage, create_project, open_project
 from napari_softseg.widgets.channels import channel_axis
-from napari_softseg.widgets.classes import ClassList
+from napari_softseg.widgets.classes import ClassList, ScribbleClass
+from napari_softseg.widgets.open_project import CURRENT, OpenProject
 from napari_softseg.widgets.planes import Plane, require_plane_image, visible_plane
 from napari_softseg.widgets.project_classes import kept_classes, merge_classes, translate_strokes
 from napari_softseg.widgets.project_layers import (
+    forget_name,
     link,
     linked_image,
     linked_name,
     plane_key,
     put_on_stage,
     release_layers,
+    relink,
     replace_strokes,
     turn_to,
 )
 from napari_softseg.widgets.project_names import free_name
 from napari_softseg.widgets.session import ScribbleSession
 from napari_softseg.widgets.solve_loop import SolveLoop
-from napari_softseg.widgets.stroke_keeper import CLASSES, StrokeKeeper, Strokes
+from napari_softseg.widgets.stroke_keeper import Strokes, read_strokes
 
-SLICE_SECONDS = 0.2
-"""How long the worker counts strokes before the list shows what it has."""
-
-CURRENT = "current_image"
-"""Among the settings of a project: the image it is opened with."""
+_Read = tuple[npt.NDArray[Any], Strokes] | str | InputError
+"""Pixels and strokes of an image, or what is wrong with it."""
 
 
 class ProjectSession:
@@ -62,27 +60,43 @@ class ProjectSession:
     """An exception that a person has to see."""
     status_changed = Signal(str)
     """One line about what goes on."""
+    trouble = Signal(str, str)
+    """An image cannot be shown as it is: its name, and what is wrong with its file. Answer with
+    :meth:`relocate`, :meth:`keep` or :meth:`remove`."""
+    removal_asked = Signal(int, str, list)
+    """A class was removed that other images have strokes of: its value, name and those images. Answer with
+    :meth:`confirm_class_removal` or :meth:`bring_class_back`; until then the project keeps it."""
 
     def __init__(self, session: ScribbleSession, loop: SolveLoop) -> None:
         self.session = session
         self.loop = loop
-        self.statuses: dict[str, ImageStatus] = {}
-        """What is known of the images so far, by name."""
         self.order: Sequence[str] = ()
         """In which order :meth:`step` goes through the images, where not that of the project."""
-        self._open: _Open | None = None
+        self.now: OpenProject | None = None
+        """What lives as long as the open project."""
+        self.undoable: list[tuple[str, Callable[[], None]]] = []
+        """What was removed from the project, the latest last, each with what brings it back."""
         self._wanted: str | None = None
-        self._uncounted: list[str] = []
 
     @property
     def project(self) -> Project | None:
         """The open project."""
-        return None if self._open is None else self._open.project
+        return None if self.now is None else self.now.project
 
     @property
     def current(self) -> str | None:
         """Name of the image that is painted on, None if it is not of the project."""
-        return None if self._open is None else self._open.keeper.current
+        return None if self.now is None else self.now.keeper.current
+
+    @property
+    def statuses(self) -> dict[str, ImageStatus]:
+        """What is known of the images so far, by name."""
+        return {} if self.now is None else self.now.statuses
+
+    @property
+    def classes(self) -> list[ScribbleClass]:
+        """Of the project, as the viewer counts them."""
+        return [] if self.now is None else self.now.keeper.classes.classes
 
     @property
     def names(self) -> list[str]:
@@ -94,8 +108,8 @@ class ProjectSession:
     @property
     def busy(self) -> bool:
         """Whether files are being read or written."""
-        now = self._open
-        return now is not None and (now.files.busy or now.slow.busy or now.keeper.busy)
+        now = self.now
+        return self._wanted is not None or (now is not None and now.busy)
 
     # ---- the project
 
@@ -127,6 +141,20 @@ class ProjectSession:
         classes.reset(self.session.classes)
         self._adopt(create_project(path, kept_classes(classes)))
 
+    def save_as(self, path: str | os.PathLike[str]) -> None:
+        """Copy the project to another folder, and go on there once it is copied; this one stays as it is.
+
+        Raises
+        ------
+        InputError
+            If there is none. What comes later, such as a full disk, is told by `failed`.
+        """
+        now = self._opened()
+        now.keeper.take()
+        now.keeper.autosave.recent.clear()
+        self.status_changed.emit(f"Copying the project to {path}…")
+        now.files.run(partial(now.project.save_as, path), partial(self._on_copied, now))
+
     def flush(self) -> None:
         """Wait until everything drawn is on disk.
 
@@ -135,31 +163,18 @@ class ProjectSession:
         InputError
             If it cannot be written; it stays in memory, and is tried again.
         """
-        if self._open is not None:
-            self._open.keeper.take()
-            self._open.keeper.autosave.flush()
+        if self.now is not None:
+            self.now.keeper.take()
+            self.now.keeper.autosave.flush()
 
     def close(self) -> None:
         """Write what is left, and let go of the project; the layers stay, and are the person's own."""
-        now = self._open
-        if now is None:
-            return
-        now.keeper.leave()
-        try:
-            now.keeper.autosave.flush()
-        except InputError as error:
-            self.failed.emit(error)
-        self._remember(now.project, now.keeper.current)
-        now.keeper.close()
-        now.slow.close()
-        now.files.close()
-        now.project.close()
-        release_layers(self.session.viewer)
-        self._open = self._wanted = None
-        self.statuses, self._uncounted, self.order = {}, [], ()
-        self.opened.emit()
-        self.images_changed.emit()
-        self.current_changed.emit()
+        if self.now is not None:
+            self._let_go(self.now)
+            release_layers(self.session.viewer)
+            self.opened.emit()
+            self.images_changed.emit()
+            self.current_changed.emit()
 
     # ---- its images
 
@@ -228,6 +243,79 @@ class ProjectSession:
             self._wanted = name
             now.files.run(partial(_read, now.project, name), partial(self._put, now, name))
 
+    def remove(self, name: str) -> None:
+        """Take an image out of the project; its files are kept aside, and undoing brings it back.
+
+        Raises
+        ------
+        InputError
+            If there is no such image, or nothing may be written.
+        """
+        now = self._writable()
+        now.project.manifest.image(name)
+        names, was_current = self.names, name == self.current
+        after = names[(names.index(name) + 1) % len(names)]
+        now.keeper.leave()
+        forget_name(self.session.viewer, now.project.path, name)
+        now.keeper.follow()
+
+        def removed(gone: RemovedImage) -> None:
+            self.undoable.append((f"remove {name!r}", partial(self._restore, now, gone)))
+            now.statuses.pop(name, None)
+            self.images_changed.emit()
+            self.status_changed.emit(f"{name!r} was taken out of the project.")
+            if was_current and after != name:
+                self.show(after)
+
+        now.files.run(partial(now.project.remove_image, name), removed)
+
+    def relocate(self, name: str, path: str | os.PathLike[str]) -> None:
+        """Take the file at `path` for an image whose file is gone or changed, and show it.
+
+        Raises
+        ------
+        InputError
+            If nothing may be written. What is wrong with the file is told by `failed`.
+        """
+        now = self._writable()
+
+        def relocated(remark: str) -> None:
+            if remark:
+                self.status_changed.emit(f"{remark}.")
+            self.refresh([name])
+            self.show(name)
+
+        now.files.run(partial(now.project.relocate, name, path), relocated)
+
+    def keep(self, name: str) -> None:
+        """Go on with the file of an image as it is by now, and show it.
+
+        Raises
+        ------
+        InputError
+            If there is no such image, or nothing may be written.
+        """
+        self.relocate(name, self._opened().project.image_path(name))
+
+    def undo(self) -> None:
+        """Bring back what was last removed from the project."""
+        if self.undoable:
+            _, bring_back = self.undoable.pop()
+            bring_back()
+            self.images_changed.emit()
+
+    def confirm_class_removal(self, value: int) -> None:
+        """Remove a class from the project, with its strokes in all images."""
+        keeper = self._opened().keeper.classes
+        name = next((one.name for one in keeper.classes if one.value == value), str(value))
+        keeper.confirm(value)
+        self.undoable.append((f"remove class {name!r}", partial(keeper.bring_back, value)))
+        self.images_changed.emit()
+
+    def bring_class_back(self, value: int) -> None:
+        """Let a class that was removed, and its strokes, be there as before."""
+        self._opened().keeper.classes.bring_back(value)
+
     def step(self, by: int) -> None:
         """Show the image `by` places further down the list, around its end."""
         names = self.names
@@ -237,54 +325,77 @@ class ProjectSession:
 
     def refresh(self, names: Iterable[str] | None = None) -> None:
         """Find out again what there is to know of these images, or of all."""
-        idle = not self._uncounted
-        self._uncounted = list(dict.fromkeys([*self._uncounted, *(self.names if names is None else names)]))
-        if idle and self._uncounted:
-            self._count_some()
+        if self.now is not None:
+            self.now.count(self.names if names is None else names)
 
-    def _opened(self) -> "_Open":
-        if self._open is None:
+    def _opened(self) -> OpenProject:
+        if self.now is None:
             raise InputError("No project is open: press New or Open in the Project dock.")
-        return self._open
+        return self.now
 
-    def _writable(self) -> "_Open":
+    def _writable(self) -> OpenProject:
         now = self._opened()
         if now.project.read_only:
             raise InputError(f"Nothing can be written to {now.project.path}: {now.project.read_only}.")
         return now
 
+    def _let_go(self, now: OpenProject) -> None:
+        self.now, self._wanted = None, None
+        self.order, self.undoable = (), []
+        error = now.close()
+        if error is not None:
+            self.failed.emit(error)
+
     def _adopt(self, project: Project) -> None:
         self.close()
-        now = self._open = _Open(self.session, self.loop, project)
-        for worker in (now.files, now.slow):
-            worker.failed.connect(self.failed.emit)
-        now.keeper.autosave.saved.connect(self._on_saved)
-        now.keeper.autosave.failed.connect(self.failed.emit)
-        now.keeper.current_changed.connect(self.current_changed.emit)
+        now = self.now = OpenProject(self.session, self.loop, project)
+        for signal in (now.files.failed, now.slow.failed, now.keeper.autosave.failed):
+            signal.connect(self.failed.emit)
+        now.keeper.autosave.saved.connect(self.saved.emit)
+        # psygnal calls a bare `emit` when it is connected, to see how many arguments it takes
+        now.keeper.classes.removal_asked.connect(lambda *asked: self.removal_asked.emit(*asked))
+        now.keeper.current_changed.connect(lambda: self.current_changed.emit())
+        now.counted.connect(lambda: self.images_changed.emit())
         self.opened.emit()
         self.images_changed.emit()
         self.refresh()
 
-    def _remember(self, project: Project, current: str | None) -> None:
-        settings = project.manifest.settings
-        if current is None or project.read_only or settings.get(CURRENT) == current:
+    def _on_copied(self, now: OpenProject, copy: Project) -> None:
+        """Go on in a copy of the project, with what was painted while it was made."""
+        if self.now is not now:
+            copy.close()
             return
-        try:
-            project.change(settings={**settings, CURRENT: current})
-        except InputError:  # a full disk; a person has been told
-            return
+        now.keeper.take()
+        later, name = dict(now.keeper.autosave.recent), self.current
+        self._let_go(now)
+        relink(self.session.viewer, now.project.path, copy.path)
+        self._adopt(copy)
+        for key, value in later.items():
+            self.now.keeper.autosave.put(key, value)
+        self.now.keeper.follow()
+        if self.current is None and name is not None:
+            self.show(name)
+        self.status_changed.emit(f"The project is {copy.path} now.")
 
-    def _take_up_classes(self, now: "_Open", layer: Labels) -> None:
+    def _restore(self, now: OpenProject, gone: RemovedImage) -> None:
+        def restored(_: None) -> None:
+            self.images_changed.emit()
+            self.refresh([gone.image.name])
+            self.show(gone.image.name)
+
+        now.files.run(partial(now.project.restore_image, gone), restored)
+
+    def _take_up_classes(self, now: OpenProject, layer: Labels) -> None:
         """Count the classes of a layer as the project does, which gets those that it lacks."""
         if now.project.names:
-            classes, values = merge_classes(now.keeper.classes, self.session.classes)
+            classes, values = merge_classes(now.keeper.classes.classes, self.session.classes)
             if any(before != after for before, after in values.items()):
                 replace_strokes(layer, translate_strokes(np.asarray(layer.data), values))
             self.session.classes.reset(classes)
         now.keeper.put_classes()
 
     def _on_open_image_added(
-        self, now: "_Open", image: Image, plane: Plane, name: str, strokes: Strokes | None
+        self, now: OpenProject, image: Image, plane: Plane, name: str, strokes: Strokes | None
     ) -> None:
         link(image, now.project.path, name, plane_key(plane))
         if strokes is not None and strokes.any():
@@ -301,69 +412,36 @@ class ProjectSession:
         if self.current is None and self._wanted is None:
             self.show(name)
 
-    def _put(self, now: "_Open", name: str, read: tuple[npt.NDArray[Any], Strokes]) -> None:
+    def _put(self, now: OpenProject, name: str, read: _Read) -> None:
         """Put an image that was read into the viewer, unless something else is wanted by now."""
-        if self._open is not now or self._wanted != name:
+        if self.now is not now or self._wanted != name:
             return
         if QApplication.mouseButtons() != Qt.MouseButton.NoButton:  # a stroke is not torn in two
             QTimer.singleShot(50, partial(self._put, now, name, read))
             return
         self._wanted = None
-        pixels, strokes = read
-        strokes = now.keeper.autosave.pending.get(name, strokes)
-        classes = ClassList()
-        classes.reset(now.keeper.classes)
-        with now.keeper.holding(name, strokes):
-            put_on_stage(self.session, now.project.path, name, pixels, strokes.copy(), classes)
-
-    def _on_saved(self, key: str) -> None:
-        if key != CLASSES:
-            self.refresh([key])
-        self.saved.emit(key)
-
-    def _count_some(self) -> None:
-        now = self._open
-        if now is not None:
-            now.slow.run(partial(_statuses, now.project, list(self._uncounted)), self._on_counted)
-
-    def _on_counted(self, found: dict[str, ImageStatus | None]) -> None:
-        for name, status in found.items():
-            if status is not None:
-                self.statuses[name] = status
-        self._uncounted = [name for name in self._uncounted if name not in found]
-        self.images_changed.emit()
-        if self._uncounted:
-            self._count_some()
+        if isinstance(read, Exception):
+            self.failed.emit(read)
+        elif isinstance(read, str):
+            self.status_changed.emit(f"{name!r}: {read}")
+            self.refresh([name])
+            self.trouble.emit(name, read)
+        else:
+            pixels, strokes = read
+            strokes = now.keeper.autosave.pending.get(name, strokes)
+            classes = ClassList()
+            classes.reset(now.keeper.classes.classes)
+            with now.keeper.holding(name, strokes):
+                put_on_stage(self.session, now.project.path, name, pixels, strokes.copy(), classes)
 
 
-class _Open:
-    """All that lives as long as one project is open."""
-
-    def __init__(self, session: ScribbleSession, loop: SolveLoop, project: Project) -> None:
-        self.project = project
-        self.files, self.slow = Worker("files"), Worker("slow")
-        self.keeper = StrokeKeeper(session, loop, project, self.files, self.slow)
-
-    def add_file(self, path: Path, *, copy: bool) -> str:
-        """Add an image file under a free name, and return that; called in a worker's thread."""
-        name = free_name(path.stem.removesuffix(".ome"), self.project.names)
-        self.project.add_image(path, name=name, copy=copy)
-        return name
-
-
-def _read(project: Project, name: str) -> tuple[npt.NDArray[Any], Strokes]:
-    return project.read_image(name), project.read_scribbles(name)
-
-
-def _statuses(project: Project, names: Sequence[str]) -> dict[str, ImageStatus | None]:
-    """Return what is known of the first of these images, and of as many more as there is time for."""
-    found: dict[str, ImageStatus | None] = {}
-    end = time.monotonic() + SLICE_SECONDS
-    for name in names:
-        found[name] = project.status(name) if name in project.names else None
-        if time.monotonic() > end:
-            break
-    return found
+def _read(project: Project, name: str) -> _Read:
+    """Return pixels and strokes of an image, or what is wrong with it; called in a worker's thread."""
+    try:
+        problem = project.check(name)
+        return problem or (project.read_image(name), read_strokes(project, name))
+    except InputError as error:
+        return error
 
 
 def _all_channels(image: Image, plane: Plane) -> npt.NDArray[Any]:

@@ -15,11 +15,17 @@ from qtpy.QtCore import QTimer
 from napari_softseg.errors import InputError
 from napari_softseg.options import MAX_CLASS_VALUE
 from napari_softseg.project import Project
+from napari_softseg.project.viewer_values import (
+    classes_to_viewer,
+    from_viewer,
+    soft_labels_from_viewer,
+    to_viewer,
+)
 from napari_softseg.solver.solution import Solution
 from napari_softseg.widgets.autosave import Autosave, Worker
-from napari_softseg.widgets.classes import ScribbleClass
+from napari_softseg.widgets.class_keeper import CLASSES, ClassKeeper
 from napari_softseg.widgets.planes import Plane, require_plane_image, visible_plane
-from napari_softseg.widgets.project_classes import kept_classes, shown_classes
+from napari_softseg.widgets.preferences import preferences
 from napari_softseg.widgets.project_layers import linked_name, plane_key
 from napari_softseg.widgets.scribbles import stroke_counts
 from napari_softseg.widgets.session import ScribbleSession
@@ -29,14 +35,8 @@ from napari_softseg.widgets.tags import grid_shape, image_id
 
 Strokes = npt.NDArray[np.uint8]
 
-TAKE_MS = 200
-"""From a stroke to the moment it is handed to the worker; a burst of strokes is one write."""
-
 SOFT_MS = 5000
 """From the last solve to the moment its soft labels are written."""
-
-CLASSES = ""
-"""Key of the classes among what is saved; the others are names of images, which are never empty."""
 
 
 @dataclass(slots=True, eq=False)
@@ -69,13 +69,14 @@ class StrokeKeeper:
         self.project = project
         self.current: str | None = None
         """Name of the image that is painted on, None if it is not of the project."""
-        self.autosave = Autosave(files, self._write)
+        self.classes = ClassKeeper(session, project)
+        self.autosave = self.classes.autosave = Autosave(files, self._write)
         self._loop = loop
         self._files, self._slow = files, slow
         self._place: Place | None = None
         self._held = False
         self._solved: tuple[str, Solution] | None = None
-        self._take_timer = _timer(TAKE_MS, self._on_take)
+        self._take_timer = _timer(0, self._on_take)  # a burst of strokes is one write
         self._soft_timer = _timer(SOFT_MS, self.write_soft)
         self._links = (
             (session.touched, self._on_touched),
@@ -86,11 +87,6 @@ class StrokeKeeper:
         )
         for signal, slot in self._links:
             signal.connect(slot)
-
-    @property
-    def classes(self) -> list[ScribbleClass]:
-        """Of the project, as the viewer counts them."""
-        return shown_classes(self.autosave.pending.get(CLASSES, self.project.manifest.classes))
 
     @property
     def busy(self) -> bool:
@@ -140,9 +136,9 @@ class StrokeKeeper:
 
     def put_classes(self) -> None:
         """Hand the classes to the worker if they changed."""
-        kept = kept_classes(self.session.classes)
-        if not self.project.read_only and kept != kept_classes(self.classes):
-            self.autosave.put(CLASSES, kept)
+        here = self._place
+        if here is not None:
+            self.classes.put(here.name, here.layer, np.asarray(here.layer.data[here.plane.index]))
 
     def leave(self) -> None:
         """Hand over what changed, and keep nothing any more until the next :meth:`follow`."""
@@ -183,14 +179,14 @@ class StrokeKeeper:
 
     def _come(self, here: Place) -> None:
         """Keep the strokes of a place: a layer that came empty takes up what is on disk."""
-        self.session.classes.reset(self.classes)
+        self.session.classes.reset(self.classes.classes)
         self._place = here
         self.put_classes()  # there were fewer than two
         if self.project.read_only:
             here.layer.editable = False  # what is painted would be lost
         elif not self._held:
             empty = not np.any(here.layer.data[here.plane.index])
-            task = partial(self.project.read_scribbles, here.name)
+            task = partial(read_strokes, self.project, here.name)
             self._files.run(task, partial(self._on_strokes_read, here, empty))
 
     def _on_strokes_read(self, here: Place, empty: bool, stored: Strokes) -> None:
@@ -207,13 +203,13 @@ class StrokeKeeper:
     def _write(self, key: str, value: Any) -> None:
         """Write classes or strokes; called in the worker's thread."""
         if key == CLASSES:
-            self.project.change(classes=value)
+            self.classes.write(value)
         else:
-            self.project.write_scribbles(key, value)
+            self.project.write_scribbles(key, from_viewer(value, self.project.manifest.unlabelled))
 
     def _on_touched(self) -> None:
         if not self._take_timer.isActive():  # while a person goes on painting, it is saved all the same
-            self._take_timer.start()
+            self._take_timer.start(round(1000 * preferences().autosave_seconds))
 
     def _on_take(self) -> None:
         self.follow()
@@ -231,14 +227,20 @@ class StrokeKeeper:
         self._soft_timer.start()
 
 
+def read_strokes(project: Project, name: str) -> Strokes:
+    """Return the strokes of an image in the viewer's values; called in a worker's thread."""
+    return to_viewer(project.read_scribbles(name), project.manifest.unlabelled)
+
+
 def _write_soft(project: Project, name: str, solution: Solution) -> None:
     """Write soft labels with a channel for every class of the project; called in a worker's thread."""
-    values = [one.value for one in project.manifest.classes]
+    manifest = project.manifest
+    values = [one.value for one in classes_to_viewer(manifest)]
     if name not in project.names or not set(solution.classes) <= set(values):
         return  # removed since they were solved
     probabilities = np.zeros((len(values), *solution.probabilities.shape[1:]), np.float32)
     probabilities[[values.index(value) for value in solution.classes]] = solution.probabilities
-    project.write_soft_labels(name, probabilities)
+    project.write_soft_labels(name, soft_labels_from_viewer(probabilities, manifest))
 
 
 def _timer(milliseconds: int, slot: Any) -> QTimer:

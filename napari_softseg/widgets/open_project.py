@@ -1,0 +1,119 @@
+"""All that lives as long as one project is open: its workers, what it keeps, what is known of its images."""
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from psygnal import Signal
+
+from napari_softseg.errors import InputError
+from napari_softseg.project import ImageStatus, Project
+from napari_softseg.project.viewer_values import swapped_value
+from napari_softseg.widgets.autosave import Worker
+from napari_softseg.widgets.class_keeper import CLASSES
+from napari_softseg.widgets.project_names import free_name
+from napari_softseg.widgets.session import ScribbleSession
+from napari_softseg.widgets.solve_loop import SolveLoop
+from napari_softseg.widgets.stroke_keeper import StrokeKeeper
+
+SLICE_SECONDS = 0.2
+"""How long a worker counts strokes before the list shows what it has."""
+
+CURRENT = "current_image"
+"""Among the settings of a project: the image it is opened with."""
+
+
+class OpenProject:
+    """A project with two worker threads: one for what must not wait, one for what takes long."""
+
+    counted = Signal()
+    """More is known of the images."""
+
+    def __init__(self, session: ScribbleSession, loop: SolveLoop, project: Project) -> None:
+        self.project = project
+        self.files, self.slow = Worker("files"), Worker("slow")
+        self.keeper = StrokeKeeper(session, loop, project, self.files, self.slow)
+        self.statuses: dict[str, ImageStatus] = {}
+        """By name, as far as they are known."""
+        self._uncounted: list[str] = []
+        self.keeper.classes.painted_in = self.painted_in
+        self.keeper.autosave.saved.connect(self._on_saved)
+
+    @property
+    def busy(self) -> bool:
+        """Whether files are being read or written."""
+        return self.files.busy or self.slow.busy or self.keeper.busy
+
+    def count(self, names: Iterable[str]) -> None:
+        """Find out again what there is to know of these images."""
+        idle = not self._uncounted
+        self._uncounted = list(dict.fromkeys([*self._uncounted, *names]))
+        if idle and self._uncounted:
+            self._count_some()
+
+    def painted_in(self, value: int) -> list[str]:
+        """Return the images that have strokes of a class, as far as is known."""
+        return [name for name, status in self.statuses.items() if status.strokes.get(value)]
+
+    def add_file(self, path: Path, *, copy: bool) -> str:
+        """Add an image file under a free name, and return that; called in a worker's thread."""
+        name = free_name(path.stem.removesuffix(".ome"), self.project.names)
+        self.project.add_image(path, name=name, copy=copy)
+        return name
+
+    def close(self) -> Exception | None:
+        """Write what is left and give the folder back; return why something could not be written."""
+        error = None
+        self.keeper.leave()
+        try:
+            self.keeper.autosave.flush()
+        except InputError as problem:
+            error = problem
+        self._remember(self.keeper.current)
+        self.keeper.close()
+        self.slow.close()
+        self.files.close()
+        self.project.close()
+        return error
+
+    def _remember(self, current: str | None) -> None:
+        settings = self.project.manifest.settings
+        if current is None or self.project.read_only or settings.get(CURRENT) == current:
+            return
+        try:
+            self.project.change(settings={**settings, CURRENT: current})
+        except InputError:  # the disk is full or the folder gone, which a person has been told
+            return
+
+    def _on_saved(self, key: str) -> None:
+        self.count(self.project.names if key == CLASSES else [key])
+
+    def _count_some(self) -> None:
+        self.slow.run(partial(_statuses, self.project, list(self._uncounted)), self._on_counted)
+
+    def _on_counted(self, found: dict[str, ImageStatus | None]) -> None:
+        self.statuses.update({name: status for name, status in found.items() if status is not None})
+        self._uncounted = [name for name in self._uncounted if name not in found]
+        self.counted.emit()
+        if self._uncounted:
+            self._count_some()
+
+
+def _statuses(project: Project, names: Sequence[str]) -> dict[str, ImageStatus | None]:
+    """Return what is known of the first of these images, and of as many more as there is time for."""
+    found: dict[str, ImageStatus | None] = {}
+    end = time.monotonic() + SLICE_SECONDS
+    for name in names:
+        found[name] = _status(project, name) if name in project.names else None
+        if time.monotonic() > end:
+            break
+    return found
+
+
+def _status(project: Project, name: str) -> ImageStatus:
+    """Return the status of an image, its strokes counted by the viewer's values."""
+    status, unlabelled = project.status(name), project.manifest.unlabelled
+    strokes = {swapped_value(value, unlabelled): count for value, count in status.strokes.items()}
+    return replace(status, strokes=strokes)

@@ -1,0 +1,288 @@
+"""The dock widget *Project*."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import napari
+from napari.utils.notifications import notification_manager, show_warning
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QFontMetrics
+from qtpy.QtWidgets import (
+    QFileDialog,
+    QHBoxLayout,
+    QLabel,
+    QMessageBox,
+    QPushButton,
+    QSizePolicy,
+    QVBoxLayout,
+)
+
+from napari_softseg.errors import InputError
+from napari_softseg.widgets.image_list import ImageList
+from napari_softseg.widgets.workspace import Dock
+
+IMAGE_FILES = "Images (*.png *.jpg *.jpeg *.tif *.tiff *.bmp *.webp *.npy);;All files (*)"
+STROKE_FILES = "Strokes and labels (*.png *.tif *.tiff *.npy);;All files (*)"
+
+
+class ProjectDock(Dock):
+    """The images of a project, one click from each other, and what can be done with all of them.
+
+    A thin view: what happens is decided in ProjectSession.
+    """
+
+    def __init__(self, napari_viewer: "napari.viewer.Viewer") -> None:
+        super().__init__(napari_viewer)
+        self.project = self.workspace.project
+        self._shown_error = ""
+        self._build()
+        self._connect()
+        self._on_opened()
+
+    def _build(self) -> None:
+        self.new_button = _button("New…", "Make a project folder, with the classes that are painted now.")
+        self.open_button = _button("Open…", "Open a project folder. It can be dropped on the window as well.")
+        self.save_as_button = _button("Save as…", "Copy the project to another folder, and go on there.")
+        self.path_label = _ElidedLabel()
+        self.add_open_button = _button(
+            "Add open image", "Take the image that is painted on into the project."
+        )
+        self.add_files_button = _button("Add files…", "Copy image files into the project.")
+        self.list = ImageList()
+        self.previous_button = _button("◀ Previous", "Paint on the image above in the list. Key: Page Up")
+        self.next_button = _button("Next ▶", "Paint on the image below in the list. Key: Page Down")
+        self.remove_button = _button("Remove", "Take the chosen image out of the project; its file stays.")
+        self.undo_button = _button("", "")
+        self.status = QLabel()
+        self.status.setWordWrap(True)
+        self.status.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.status.setToolTip("What was saved when, or why nothing can be.")
+        layout = QVBoxLayout(self)
+        layout.setSpacing(6)
+        layout.addLayout(_row(self.new_button, self.open_button, self.save_as_button))
+        layout.addWidget(self.path_label)
+        layout.addLayout(_row(self.add_open_button, self.add_files_button))
+        layout.addWidget(self.list, 1)
+        layout.addLayout(_row(self.previous_button, self.next_button, self.remove_button))
+        layout.addWidget(self.undo_button)
+        layout.addWidget(self.status)
+
+    def _connect(self) -> None:
+        project = self.project
+        self.new_button.clicked.connect(lambda: self._on_new())
+        self.open_button.clicked.connect(lambda: self._on_open())
+        self.save_as_button.clicked.connect(lambda: self._on_save_as())
+        self.add_open_button.clicked.connect(lambda: self._try(project.add_open_image))
+        self.add_files_button.clicked.connect(lambda: self._on_add_files())
+        self.previous_button.clicked.connect(lambda: self._try(project.step, -1))
+        self.next_button.clicked.connect(lambda: self._try(project.step, +1))
+        self.remove_button.clicked.connect(lambda: self._on_remove())
+        self.undo_button.clicked.connect(lambda: self._try(project.undo))
+        self.list.asked.connect(lambda name: self._try(project.show, name))
+        self.list.sorted_anew.connect(self._on_sorted)
+        self.list.selectionModel().currentRowChanged.connect(lambda *_: self._enable())
+        self.follow(project.opened, self._on_opened)
+        self.follow(project.images_changed, self._on_images_changed)
+        self.follow(project.current_changed, self._on_current_changed)
+        self.follow(project.saved, self._on_saved)
+        self.follow(project.failed, self._show_error)
+        self.follow(project.status_changed, self.status.setText)
+        self.follow(project.trouble, self._on_trouble)
+        self.follow(project.removal_asked, self._on_removal_asked)
+        self.follow(self.workspace.session.layers_changed, self._enable)
+
+    # ---- what a person does
+
+    def _on_new(self) -> None:
+        path, _ = QFileDialog.getSaveFileName(self, "New project: its folder", "project", "Folder (*)")
+        if path:
+            self._try(self.project.create, path)
+
+    def _on_open(self) -> None:
+        path = QFileDialog.getExistingDirectory(self, "Open a project folder")
+        if path:
+            self._try(self.project.open, path)
+
+    def _on_save_as(self) -> None:
+        path, _ = QFileDialog.getSaveFileName(self, "Copy the project to a new folder", "", "Folder (*)")
+        if path:
+            self._try(self.project.save_as, path)
+
+    def _on_add_files(self) -> None:
+        paths, _ = QFileDialog.getOpenFileNames(self, "Add images to the project", "", IMAGE_FILES)
+        if paths:
+            self._try(self.project.add_files, paths)
+
+    def _on_remove(self) -> None:
+        name = self.list.chosen
+        if name is None:
+            return
+        status = self.project.statuses.get(name)
+        strokes = " and its strokes" if status is not None and status.labelled else ""
+        self._ask(
+            f"Take {name!r}{strokes} out of the project?",
+            "Its files are kept in the folder “removed”, and Undo brings it back.",
+            {"Remove": lambda: self._try(self.project.remove, name)},
+        )
+
+    # ---- what the project asks
+
+    def _on_trouble(self, name: str, problem: str) -> None:
+        choices: dict[str, Callable[[], None]] = {"Locate…": lambda: self._locate(name)}
+        if "gone" not in problem:
+            choices["Use it as it is"] = lambda: self._try(self.project.keep, name)
+        choices["Remove"] = lambda: self._try(self.project.remove, name)
+        self._ask(f"{name!r} cannot be shown as it was added.", problem, choices)
+
+    def _locate(self, name: str) -> None:
+        path, _ = QFileDialog.getOpenFileName(self, f"Where is {name!r} now?", "", IMAGE_FILES)
+        if path:
+            self._try(self.project.relocate, name, path)
+
+    def _on_removal_asked(self, value: int, name: str, images: list[str]) -> None:
+        listed = ", ".join(images[:5]) + (f" and {len(images) - 5} more" if len(images) > 5 else "")
+        self._ask(
+            f"Erase the strokes of {name!r} in {_count(len(images), 'other image')}, too?",
+            f"They are in {listed}. Undo brings them back.",
+            {"Erase": lambda: self._try(self.project.confirm_class_removal, value)},
+            otherwise=lambda: self._try(self.project.bring_class_back, value),
+            cancel="Keep the class",
+        )
+
+    def _ask(
+        self,
+        question: str,
+        details: str,
+        choices: dict[str, Callable[[], None]],
+        *,
+        otherwise: Callable[[], None] = lambda: None,
+        cancel: str = "Cancel",
+    ) -> None:
+        """Ask without stopping the event loop: the viewer, and what is being saved, go on."""
+        box = QMessageBox(QMessageBox.Icon.Question, "Project", question, parent=self)
+        box.setInformativeText(details)
+        box.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        actions = {text: box.addButton(text, QMessageBox.ButtonRole.AcceptRole) for text in choices}
+        box.setDefaultButton(box.addButton(cancel, QMessageBox.ButtonRole.RejectRole))
+
+        def answered(_: int) -> None:
+            chosen = next((text for text, button in actions.items() if button is box.clickedButton()), None)
+            choices.get(chosen or "", otherwise)()
+
+        box.finished.connect(answered)
+        box.open()
+
+    # ---- what the project tells
+
+    def _on_opened(self) -> None:
+        project = self.project.project
+        self._shown_error = ""
+        self.path_label.show_text("" if project is None else str(project.path))
+        if project is None:
+            self.status.setText("Make a project or open one: then every stroke is saved as you paint.")
+        elif project.read_only:
+            self.status.setText(f"read-only: {project.read_only}")
+        else:
+            self.status.setText("Every stroke is saved as you paint.")
+        self._on_images_changed()
+        self._on_current_changed()
+
+    def _on_images_changed(self) -> None:
+        project = self.project
+        names = [] if project.project is None else project.project.names
+        marked = self.list.chosen
+        self.list.images.show(names, project.statuses, project.classes, project.current)
+        self.list.mark(marked or project.current)
+        self._on_sorted()
+        self._enable()
+
+    def _on_current_changed(self) -> None:
+        project = self.project
+        names = [] if project.project is None else project.project.names
+        self.list.images.show(names, project.statuses, project.classes, project.current)
+        self.list.mark(project.current)
+        self._enable()
+
+    def _on_sorted(self) -> None:
+        self.project.order = self.list.order
+
+    def _on_saved(self, _key: str) -> None:
+        self._shown_error = ""
+        self.status.setText(f"saved {datetime.now().astimezone():%H:%M:%S}")
+
+    def _enable(self) -> None:
+        project = self.project.project
+        writable = project is not None and not project.read_only
+        several = project is not None and len(project.names) > 1
+        self.save_as_button.setEnabled(project is not None)
+        self.add_open_button.setEnabled(
+            writable and self.workspace.session.image is not None and self.project.current is None
+        )
+        self.add_files_button.setEnabled(writable)
+        for button in (self.previous_button, self.next_button):
+            button.setEnabled(several)
+        self.remove_button.setEnabled(writable and self.list.chosen is not None)
+        undoable = self.project.undoable
+        self.undo_button.setVisible(bool(undoable))
+        if undoable:
+            self.undo_button.setText(f"Undo: {undoable[-1][0]}")
+            self.undo_button.setToolTip("Bring back what was removed last.")
+
+    def _try(self, action: Callable[..., Any], *args: Any) -> None:
+        try:
+            action(*args)
+        except InputError as error:
+            self._show_error(error)
+
+    def _show_error(self, error: Exception) -> None:
+        """Notify once of each mishap; a full disk is tried again and again."""
+        self.status.setText(str(error))
+        if not isinstance(error, InputError):
+            notification_manager.receive_error(type(error), error, error.__traceback__)
+        elif str(error) != self._shown_error:
+            self._shown_error = str(error)
+            show_warning(str(error))
+
+
+class _ElidedLabel(QLabel):
+    """A path in one line, its middle left out where it does not fit."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._full = ""
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+
+    def show_text(self, text: str) -> None:
+        """Show this text; all of it is in the tooltip."""
+        self._full = text
+        self.setToolTip(text or "The folder of the open project.")
+        self.setVisible(bool(text))
+        self._elide()
+
+    def resizeEvent(self, event: Any) -> None:
+        super().resizeEvent(event)
+        self._elide()
+
+    def _elide(self) -> None:
+        metrics = QFontMetrics(self.font())
+        self.setText(metrics.elidedText(self._full, Qt.TextElideMode.ElideMiddle, self.width()))
+
+
+def _button(text: str, tip: str) -> QPushButton:
+    button = QPushButton(text)
+    button.setToolTip(tip)
+    button.setMinimumWidth(0)
+    return button
+
+
+def _row(*buttons: QPushButton) -> QHBoxLayout:
+    row = QHBoxLayout()
+    row.setSpacing(4)
+    for button in buttons:
+        row.addWidget(button, 1)
+    return row
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number > 1)}"
