@@ -15,7 +15,6 @@ import numpy.typing as npt
 
 from napari_softseg.models.classes import channels_of
 from napari_softseg.models.files import load_model, model_file
-from napari_softseg.solver.api import UnaryModel
 from napari_softseg.solver.checks import class_seeds
 from napari_softseg.training.predict import predict_image
 from napari_softseg.training.tiles import Floats
@@ -65,6 +64,7 @@ class TrainedNetwork:
         self.version = FileVersion.of(path)  # before reading: a newer file is read again, not overlooked
         self._model = load_model(self.version.path).model
         self._seen: OrderedDict[Hashable, Floats] = OrderedDict()
+        self._lock = threading.Lock()
 
     @property
     def class_values(self) -> tuple[int, ...]:
@@ -85,18 +85,19 @@ class TrainedNetwork:
     ) -> Floats:
         """Return (K, H, W) float32, as :func:`~napari_softseg.training.predict.predict_image` does.
 
-        One thread at a time. An image that was seen before, by its pixels, is not looked at again.
+        Any thread may ask. An image that was seen before, by its pixels, is not looked at again.
         """
-        key = (image.shape, image.dtype.str, blake2b(np.ascontiguousarray(image)).digest())
-        if key in self._seen:
-            self._seen.move_to_end(key)
-            return self._seen[key]
-        found = predict_image(self._model, image, device=device, stop=stop)
-        if stop is None or not stop.is_set():
-            self._seen[key] = found
-            while len(self._seen) > 1 and sum(kept.nbytes for kept in self._seen.values()) > KEPT_BYTES:
-                self._seen.popitem(last=False)
-        return found
+        key = (image.shape, image.dtype.str, blake2b(np.ascontiguousarray(image).data).digest())
+        with self._lock:
+            if key in self._seen:
+                self._seen.move_to_end(key)
+                return self._seen[key]
+            found = predict_image(self._model, image, device=device, stop=stop)
+            if stop is None or not stop.is_set():
+                self._seen[key] = found
+                while len(self._seen) > 1 and sum(kept.nbytes for kept in self._seen.values()) > KEPT_BYTES:
+                    self._seen.popitem(last=False)
+            return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,20 +136,20 @@ class NetworkUnary:
         values = tuple(sorted(classes))
         return cls(network, values, channels_of(network.class_names, [classes[value] for value in values]))
 
-    def corrected_by(
+    def guess(
         self,
+        image: npt.NDArray[Any],
         scribbles: npt.NDArray[np.integer],
         *,
         unlabelled: int = 0,
         device: str = "auto",
         stop: threading.Event | None = None,
-    ) -> UnaryModel:
-        """Return the first guess for an image with these strokes, as :func:`napari_softseg.solve` takes it.
-
-        It raises InputError if the image has other channels than those the network was trained on.
+    ) -> Floats:
+        """Return the first guess (K, H, W) float32 for an image with these strokes, K as `values`.
 
         Parameters
         ----------
+        image : (H, W) or (H, W, C) array of any real dtype
         scribbles : (H, W) array of ints
             One of `values` on strokes, `unlabelled` elsewhere.
         unlabelled : int
@@ -156,11 +157,12 @@ class NetworkUnary:
             Where the network works.
         stop : threading.Event, optional
             Set it from another thread to end early, with anything.
+
+        Raises
+        ------
+        InputError
+            If the image has other channels than those the network was trained on.
         """
-
-        def guess(image: npt.NDArray[Any], _classes: tuple[int, ...]) -> Floats:
-            seen = self.network.probabilities(image, device=device, stop=stop)
-            seeds = class_seeds(scribbles, scribbles != unlabelled, self.values)
-            return network_and_strokes(seen[list(self.channels)], image, seeds, stop=stop)
-
-        return guess
+        seen = self.network.probabilities(image, device=device, stop=stop)
+        seeds = class_seeds(scribbles, scribbles != unlabelled, self.values)
+        return network_and_strokes(seen[list(self.channels)], image, seeds, stop=stop)

@@ -7,7 +7,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from napari_softseg.errors import InputError
@@ -103,7 +106,10 @@ def _predict(
     if problem:
         raise InputError(problem)
     image, strokes = project.read_image(name), project.read_scribbles(name)
-    guess = unary.corrected_by(strokes, unlabelled=options.unlabelled, device=options.device, stop=stop)
+
+    def guess(pixels: npt.NDArray[Any], _classes: tuple[int, ...]) -> npt.NDArray[np.float32]:
+        return unary.guess(pixels, strokes, unlabelled=options.unlabelled, device=options.device, stop=stop)
+
     values = {spec.name: getattr(options, spec.name) for spec in fields(options)} | {"unary": guess}
     solution = solve(image, strokes, classes=unary.values, stop=stop, **values)
     if stop.is_set() or solution.status is Status.STOPPED:

@@ -101,9 +101,12 @@ def _solve(job: SolveJob, stop: threading.Event, progress: Callable[[SolveProgre
 
     memory = _THREAD.memory = getattr(_THREAD, "memory", None) or IncrementalSolver()
     options = {spec.name: getattr(job.options, spec.name) for spec in fields(job.options)}
-    if job.model is not None:
-        options["classes"] = job.model.values
-        options["unary"] = job.model.corrected_by(job.strokes, device=job.options.device, stop=stop)
+    model = job.model
+    if model is not None:
+        options["classes"] = model.values
+        options["unary"] = lambda pixels, _classes: model.guess(
+            pixels, job.strokes, device=job.options.device, stop=stop
+        )
     if job.known_unary is not None:
         options["unary"] = job.known_unary
     return solve(job.pixels, job.strokes, stop=stop, memory=memory, progress=progress, **options)
