@@ -28,8 +28,8 @@ class Curves:
                     _put(self.terms, name, event["step"], value)
             elif event["event"] == "epoch" and event["val"]:
                 self.scored_on = event["val"]["source"]
-                _put(self.scores, "mean IoU", event["epoch"], event["val"]["miou"])
-                _put(self.scores, "pixel accuracy", event["epoch"], event["val"]["pixel_accuracy"])
+                _put(self.scores, "IoU", event["epoch"], event["val"]["miou"])
+                _put(self.scores, "accuracy", event["epoch"], event["val"]["pixel_accuracy"])
 
     def copy(self) -> Curves:
         """Return a copy that does not grow with this one."""

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from qtpy.compat import isalive
-from qtpy.QtCore import QSize
+from qtpy.QtCore import QSize, QTimer
 from qtpy.QtGui import QImage, QPainter, QPalette
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
@@ -20,6 +20,12 @@ POINTS_TO_A_PIXEL = 72 / 96
 
 LINE_COLORS = ("#4c9be8", "#e8894c", "#5cb85c", "#c678dd", "#d9534f")
 """Readable on dark and on light."""
+
+REST_MS = 500
+"""Between two drawings: they take turns with the GUI's thread."""
+
+MARGINS = (36, 8, 18, 30)
+"""Pixels left, right, above and below of a panel, for numbers and names."""
 
 MOST_POINTS = 2000
 """Of a line; more are not seen on so few pixels."""
@@ -42,8 +48,8 @@ class Panel:
 class Chart(QWidget):
     """Panels below each other, in the colours of the window.
 
-    matplotlib draws them in a worker's thread: 30 ms for two panels on one core, which would be felt as a
-    hitch in every stroke that is painted meanwhile.
+    matplotlib draws them in a worker's thread: in the GUI's it would be felt as a hitch in every stroke
+    that is painted meanwhile.
     """
 
     def __init__(self, worker: Worker, height: int) -> None:
@@ -52,6 +58,10 @@ class Chart(QWidget):
         self._worker = worker
         self._drawing = False
         self._wanted = False
+        self._rest = QTimer(self)
+        self._rest.setSingleShot(True)
+        self._rest.setInterval(REST_MS)
+        self._rest.timeout.connect(self._draw_if_wanted)
         self._image: QImage | None = None
         self._height = height
         self.setMinimumHeight(height)
@@ -98,7 +108,7 @@ class Chart(QWidget):
 
     def _draw(self) -> None:
         self._wanted = bool(self.panels)
-        if not self._wanted or self._drawing or not self.isVisible():
+        if not self._wanted or self._drawing or self._rest.isActive() or not self.isVisible():
             return
         self._drawing, self._wanted = True, False
         palette = self.palette()
@@ -111,6 +121,9 @@ class Chart(QWidget):
     def _take(self, image: QImage) -> None:
         self._drawing, self._image = False, image
         self.update()
+        self._rest.start()
+
+    def _draw_if_wanted(self) -> None:
         if self._wanted:
             self._draw()
 
@@ -137,7 +150,7 @@ def render(panels: Sequence[Panel], size: tuple[int, int], ratio: float, ink: st
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    width, height = max(size[0], 60), max(size[1], 40)
+    width, height = max(size[0], 80), max(size[1], 60 * len(panels))
     figure = Figure(figsize=(width / 96, height / 96), dpi=96 * ratio, facecolor="none", layout="constrained")
     canvas: Any = FigureCanvasAgg(figure)
     for number, panel in enumerate(panels):
@@ -162,6 +175,7 @@ def _draw_panel(axes: Any, panel: Panel, ink: str) -> None:
     if panel.logarithmic and any(y > 0 for _, ys in panel.curves.values() for y in ys):
         axes.set_yscale("log")
         axes.minorticks_off()
+        axes.yaxis.set_major_formatter("{x:g}")  # powers of ten are set like formulas, which is slow
     for color, (name, (xs, ys)) in zip(LINE_COLORS, panel.curves.items(), strict=False):
         every = max(len(xs) // MOST_POINTS, 1)
         few = panel.dots or len(xs) < 3

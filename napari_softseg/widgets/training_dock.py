@@ -101,13 +101,13 @@ class TrainingDock(Dock):
         self.status = _words()
         self.status.setToolTip("The chosen run.")
         self.status.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.preview_box = QCheckBox("preview: use its best network as it trains")
+        self.preview_box = QCheckBox("preview its best network")
         self.preview_box.setToolTip(
             "While a run is on, its best network makes the first guess for the image you paint on."
         )
-        self.curves = Chart(self.session.worker, CHART_HEIGHT)
+        self.curves = Chart(self.session.drawing, CHART_HEIGHT)
         self.curves.setToolTip("Terms of the loss by step; accuracy on what is scored by epoch.")
-        self.rounds = Chart(self.session.worker, CHART_HEIGHT // 2)
+        self.rounds = Chart(self.session.drawing, CHART_HEIGHT // 2)
         self.rounds.setToolTip("The best score of each run, in their order.")
         self.rounds_hint = _words()
         self.rounds_hint.setToolTip("Whether another round is worth it.")
@@ -126,7 +126,9 @@ class TrainingDock(Dock):
             self.tabs.addTab(page, name)
         self.table = RunTable()
         self.use_button = _button("Use this model", "Its best network makes the solver's first guess.")
-        self.copy_button = _button("Copy command line", "Copy the command that does what Train would do.")
+        self.copy_button = _button(
+            "Copy command line", "Copy the call of the command line that does what Train would do."
+        )
 
         page = QWidget()
         layout = QVBoxLayout(page)
@@ -261,8 +263,7 @@ class TrainingDock(Dock):
         if curves.terms:
             panels.append(Panel("Loss", curves.terms, unit="step", logarithmic=True))
         if curves.scores:
-            title = f"On {curves.scored_on}"
-            panels.append(Panel(title, curves.scores, unit="epoch", dots=True))
+            panels.append(Panel(curves.scored_on.capitalize(), curves.scores, unit="epoch", dots=True))
         self.curves.show_panels(panels)
         text = "\n".join(session.printed)
         if text != self.log.toPlainText():

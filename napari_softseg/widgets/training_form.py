@@ -16,7 +16,6 @@ from napari_softseg.runs import RunState
 from napari_softseg.runs.imagenet import imagenet_is_here
 from napari_softseg.training.options import Loss, Preset, TrainOptions, train_options
 from napari_softseg.widgets.option_widgets import choice_box, common, narrow, option_widget, sentence
-from napari_softseg.widgets.options_form import LABEL_WIDTH
 
 LABELS = {
     "preset": "preset",
@@ -30,8 +29,8 @@ LABELS = {
     "neighborhood": "neighbours",
     "eta": "trust in it, η",
     "lambda_": "smoothness λ",
-    "batch": "crops a step",
-    "accumulate": "steps in one",
+    "batch": "crops a batch",
+    "accumulate": "batches a step",
     "crop": "crop size",
     "lr": "learning rate",
 }
@@ -39,6 +38,9 @@ LABELS = {
 
 BASIC = ("preset", "backbone", "weights", "epochs", "device")
 """What people change; the rest is folded away."""
+
+LABEL_WIDTH = 96
+"""Pixels; the same in both groups, so that the fields line up."""
 
 IMAGENET, NONE, FILE = "imagenet", "none", "file…"
 

@@ -53,8 +53,9 @@ class TrainingSession:
         """Of the current run."""
         self.printed: list[str] = []
         """The last lines that the current run printed."""
-        self.worker = Worker("runs")
-        """For files of runs, and what else takes time."""
+        self.drawing = Worker("charts")
+        """Draws the curves."""
+        self._worker = Worker("runs")
         self._times: StepTimes | None = None
         self._trail = _Trail(None)
         self._shown: dict[str, RunState] = {}
@@ -63,9 +64,10 @@ class TrainingSession:
         self._timer = QTimer()
         self._timer.setInterval(IDLE_MS)
         self._timer.timeout.connect(self._look)
-        self.worker.failed.connect(self.failed.emit)
+        for worker in (self._worker, self.drawing):
+            worker.failed.connect(self.failed.emit)
         project.opened.connect(self._on_opened)
-        self.worker.run(StepTimes, self._on_times)
+        self._worker.run(StepTimes, self._on_times)
         self._on_opened()
 
     @property
@@ -173,7 +175,8 @@ class TrainingSession:
         """Let go of everything; a run that is on goes on."""
         self._timer.stop()
         self.project.opened.disconnect(self._on_opened)
-        self.worker.close()
+        self._worker.close()
+        self.drawing.close()
 
     def _ask(self, task: Any, then: Any = None) -> None:
         """Do something with a run in the worker, and look at what came of it."""
@@ -187,7 +190,7 @@ class TrainingSession:
                 then(result)
             self._look()
 
-        self.worker.run(partial(_or_error, task), finish)
+        self._worker.run(partial(_or_error, task), finish)
 
     def _on_opened(self) -> None:
         self.runs, self.current, self._shown = [], None, {}
@@ -218,7 +221,7 @@ class TrainingSession:
             self._looking = True
             known = self.runs
             task = partial(_look_at, project, known, self._trail, self._times)
-            self.worker.run(partial(_or_error, task), partial(self._on_looked, project, known))
+            self._worker.run(partial(_or_error, task), partial(self._on_looked, project, known))
 
     def _on_looked(self, project: Project, known: list[Run], seen: "_Seen | Exception") -> None:
         self._looking = False

@@ -41,8 +41,8 @@ def best_text(state: RunState) -> str:
 
 
 def percent(share: float) -> str:
-    """Return 0.8734 as "87.3 %"."""
-    return f"{100 * share:.1f} %"
+    """Return 0.8734 as "87.3 %", on one line."""
+    return f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
 
 
 def settings_text(options: Mapping[str, Any]) -> str:
