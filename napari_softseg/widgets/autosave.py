@@ -19,8 +19,8 @@ class Worker(QObject):
 
     failed = Signal(object)
     """The exception of a task."""
-    idle = Signal()
-    """All that was asked for is done."""
+    told = Signal(str)
+    """What a task says about itself; tasks emit it."""
 
     _ended = Signal(object, object)
 
@@ -28,6 +28,7 @@ class Worker(QObject):
         super().__init__()
         self._executor = ThreadPoolExecutor(1, thread_name_prefix=f"softseg-{name}")
         self._waiting = 0
+        self._closing = threading.Event()
         # The thread emits it; Qt carries it over to the thread this object lives in.
         self._ended.connect(self._on_ended)
 
@@ -35,6 +36,11 @@ class Worker(QObject):
     def busy(self) -> bool:
         """Whether a task runs or waits, or what follows on it has not happened yet."""
         return self._waiting > 0
+
+    @property
+    def closing(self) -> bool:
+        """Whether a task that can stop early has to."""
+        return self._closing.is_set()
 
     def run(self, task: Callable[[], Any], then: Then | None = None) -> "Future[Any]":
         """Do a task after those given before; call `then` with its result in the GUI thread."""
@@ -45,6 +51,7 @@ class Worker(QObject):
 
     def close(self) -> None:
         """Finish all tasks; nothing is emitted and nothing follows any more."""
+        self._closing.set()
         self.blockSignals(True)
         self._executor.shutdown(wait=True)
 
@@ -55,8 +62,6 @@ class Worker(QObject):
             self.failed.emit(error)
         elif then is not None:
             then(future.result())
-        if not self._waiting:
-            self.idle.emit()
 
 
 class Autosave(QObject):

@@ -96,6 +96,16 @@ class ClassKeeper:
         if kept != kept_classes(before):
             self.autosave.put(CLASSES, kept)
 
+    def replace(self, classes: Iterable[ScribbleClass]) -> None:
+        """Give the project, and what is painted on of it, these classes."""
+        classes = list(classes)
+        kept = kept_classes(classes)
+        if kept != kept_classes(self.classes):
+            self.autosave.put(CLASSES, kept)
+        image = self._session.image
+        if image is not None and linked_names(image, self._project.path):
+            self._session.classes.reset(classes)
+
     def confirm(self, value: int) -> None:
         """Remove a class from the project, with its strokes in all images."""
         erased = self._asked.pop(value, None)

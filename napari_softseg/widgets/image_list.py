@@ -171,7 +171,7 @@ class ImageList(QTableView):
         self.verticalHeader().setDefaultSectionSize(ROW_HEIGHT)
         header = self.horizontalHeader()
         header.setSectionResizeMode(NAME, QHeaderView.ResizeMode.Stretch)
-        for column, width in ((STROKES, 62), (PAINTED, 60), (UNSURE, 54)):
+        for column, width in ((STROKES, 80), (PAINTED, 58), (UNSURE, 52)):
             header.setSectionResizeMode(column, QHeaderView.ResizeMode.Fixed)
             self.setColumnWidth(column, width)
         header.setHighlightSections(False)

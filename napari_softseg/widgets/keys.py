@@ -10,12 +10,15 @@ if TYPE_CHECKING:
     from napari_softseg.widgets.session import ScribbleSession
 
 SOLVE, STOP, TOGGLE, NEXT_SPOT = "solve", "stop", "toggle result", "next uncertain spot"
+PREVIOUS_IMAGE, NEXT_IMAGE = "previous image", "next image"
 
 ACTIONS: dict[KeyCode | KeyCombo, str] = {
     KeyCode.KeyS: SOLVE,
     KeyCode.KeyD: STOP,
     KeyCode.KeyT: TOGGLE,
     KeyCode.KeyN: NEXT_SPOT,
+    KeyCode.PageUp: PREVIOUS_IMAGE,
+    KeyCode.PageDown: NEXT_IMAGE,
 }
 STEPS: dict[KeyCode | KeyCombo, int] = {KeyCode.KeyQ: -1, KeyCode.KeyW: +1}
 DIGITS: dict[KeyCode | KeyCombo, int] = {
@@ -43,6 +46,7 @@ KEY_HELP = (
     ("D", "stop"),
     ("T", "show or hide the result"),
     ("N", "next uncertain spot"),
+    ("PgUp / PgDn", "previous / next image"),
     ("2 or P", "brush"),
     ("1 or E", "eraser"),
     ("4 or F", "fill"),

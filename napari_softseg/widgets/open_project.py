@@ -1,7 +1,7 @@
 """All that lives as long as one project is open: its workers, what it keeps, what is known of its images."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -9,7 +9,8 @@ from pathlib import Path
 from psygnal import Signal
 
 from napari_softseg.errors import InputError
-from napari_softseg.project import ImageStatus, Project
+from napari_softseg.project import ImageStatus, Project, export_labels
+from napari_softseg.project.label_export import Kind
 from napari_softseg.project.viewer_values import swapped_value
 from napari_softseg.widgets.autosave import Worker
 from napari_softseg.widgets.class_keeper import CLASSES
@@ -62,6 +63,18 @@ class OpenProject:
         name = free_name(path.stem.removesuffix(".ome"), self.project.names)
         self.project.add_image(path, name=name, copy=copy)
         return name
+
+    def export(self, folder: Path, kinds: Collection[Kind]) -> str:
+        """Export labels, and return how it went in one line; called in a worker's thread."""
+
+        def progress(done: int, total: int, name: str) -> bool:
+            self.slow.told.emit(f"Exporting {done + 1} of {total}: {name}…")
+            return not self.slow.closing
+
+        export = export_labels(self.project, folder, kinds, progress)
+        left_out = len(export.left_out)
+        without = f" {left_out} images have no soft labels yet: solve or predict them first." * bool(left_out)
+        return f"Exported {len(export.files)} files to {folder}.{without}"
 
     def close(self) -> Exception | None:
         """Write what is left and give the folder back; return why something could not be written."""

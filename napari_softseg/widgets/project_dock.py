@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import napari
@@ -12,6 +13,7 @@ from qtpy.QtWidgets import (
     QFileDialog,
     QHBoxLayout,
     QLabel,
+    QMenu,
     QMessageBox,
     QPushButton,
     QSizePolicy,
@@ -19,11 +21,20 @@ from qtpy.QtWidgets import (
 )
 
 from napari_softseg.errors import InputError
+from napari_softseg.project.label_export import Kind
 from napari_softseg.widgets.image_list import ImageList
 from napari_softseg.widgets.workspace import Dock
 
 IMAGE_FILES = "Images (*.png *.jpg *.jpeg *.tif *.tiff *.bmp *.webp *.npy);;All files (*)"
-STROKE_FILES = "Strokes and labels (*.png *.tif *.tiff *.npy);;All files (*)"
+STROKE_FILES = "Strokes and labels (*.png *.tif *.tiff *.npy *.h5 *.ilp);;All files (*)"
+
+EXPORTS: dict[str, tuple[str, tuple[Kind, ...]]] = {
+    "Labels": ("The most likely class of every pixel: NAME_labels.png", ("labels",)),
+    "Soft labels": ("The probability of every class: NAME_soft.tif", ("soft",)),
+    "Masks": ("One black and white image per class: NAME_mask_….png", ("masks",)),
+    "All of these": ("Labels, soft labels and masks.", ("labels", "soft", "masks")),
+}
+"""What can be exported, with an explanation."""
 
 
 class ProjectDock(Dock):
@@ -54,6 +65,19 @@ class ProjectDock(Dock):
         self.next_button = _button("Next ▶", "Paint on the image below in the list. Key: Page Down")
         self.remove_button = _button("Remove", "Take the chosen image out of the project; its file stays.")
         self.undo_button = _button("", "")
+        self.import_button = _button(
+            "Import strokes…",
+            "Take strokes or labels of other programs: for the images of the same name, or for the one that "
+            "is painted on.",
+        )
+        self.export_button = _button("Export…", "Write the labels of all images that have soft labels.")
+        menu = QMenu(self.export_button)
+        menu.setToolTipsVisible(True)
+        for text, (tip, kinds) in EXPORTS.items():
+            action = menu.addAction(text)
+            action.setToolTip(tip)
+            action.triggered.connect(partial(self._on_export, kinds))
+        self.export_button.setMenu(menu)
         self.status = QLabel()
         self.status.setWordWrap(True)
         self.status.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
@@ -66,6 +90,7 @@ class ProjectDock(Dock):
         layout.addWidget(self.list, 1)
         layout.addLayout(_row(self.previous_button, self.next_button, self.remove_button))
         layout.addWidget(self.undo_button)
+        layout.addLayout(_row(self.import_button, self.export_button))
         layout.addWidget(self.status)
 
     def _connect(self) -> None:
@@ -78,6 +103,7 @@ class ProjectDock(Dock):
         self.previous_button.clicked.connect(lambda: self._try(project.step, -1))
         self.next_button.clicked.connect(lambda: self._try(project.step, +1))
         self.remove_button.clicked.connect(lambda: self._on_remove())
+        self.import_button.clicked.connect(lambda: self._on_import())
         self.undo_button.clicked.connect(lambda: self._try(project.undo))
         self.list.asked.connect(lambda name: self._try(project.show, name))
         self.list.sorted_anew.connect(self._on_sorted)
@@ -113,6 +139,16 @@ class ProjectDock(Dock):
         paths, _ = QFileDialog.getOpenFileNames(self, "Add images to the project", "", IMAGE_FILES)
         if paths:
             self._try(self.project.add_files, paths)
+
+    def _on_import(self) -> None:
+        paths, _ = QFileDialog.getOpenFileNames(self, "Import strokes", "", STROKE_FILES)
+        if paths:
+            self._try(self.project.import_strokes, paths)
+
+    def _on_export(self, kinds: tuple[Kind, ...], _checked: bool = False) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "Export to a folder")
+        if folder:
+            self._try(self.project.export, folder, kinds)
 
     def _on_remove(self) -> None:
         name = self.list.chosen
@@ -219,7 +255,9 @@ class ProjectDock(Dock):
         self.add_open_button.setEnabled(
             writable and self.workspace.session.image is not None and self.project.current is None
         )
-        self.add_files_button.setEnabled(writable)
+        for button in (self.add_files_button, self.import_button):
+            button.setEnabled(writable)
+        self.export_button.setEnabled(project is not None)
         for button in (self.previous_button, self.next_button):
             button.setEnabled(several)
         self.remove_button.setEnabled(writable and self.list.chosen is not None)

@@ -1,39 +1,36 @@
 """The project that a person works in: its images one after another, every stroke on disk at once."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
-from napari.layers import Image, Labels
 from psygnal import Signal
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QApplication
 
 from napari_softseg.errors import InputError
 from napari_softseg.project import ImageStatus, Project, RemovedImage, create_project, open_project
-from napari_softseg.widgets.channels import channel_axis
+from napari_softseg.project.label_export import Kind
+from napari_softseg.widgets import keys
 from napari_softseg.widgets.classes import ClassList, ScribbleClass
 from napari_softseg.widgets.open_project import CURRENT, OpenProject
-from napari_softseg.widgets.planes import Plane, require_plane_image, visible_plane
-from napari_softseg.widgets.project_classes import kept_classes, merge_classes, translate_strokes
+from napari_softseg.widgets.project_classes import kept_classes
+from napari_softseg.widgets.project_intake import OpenImage, import_strokes, take_open_image
 from napari_softseg.widgets.project_layers import (
     forget_name,
     link,
     linked_image,
-    linked_name,
     plane_key,
     put_on_stage,
     release_layers,
     relink,
-    replace_strokes,
     turn_to,
 )
-from napari_softseg.widgets.project_names import free_name
 from napari_softseg.widgets.session import ScribbleSession
+from napari_softseg.widgets.solve_job import SolveResult
 from napari_softseg.widgets.solve_loop import SolveLoop
 from napari_softseg.widgets.stroke_keeper import Strokes, read_strokes
 
@@ -77,6 +74,9 @@ class ProjectSession:
         self.undoable: list[tuple[str, Callable[[], None]]] = []
         """What was removed from the project, the latest last, each with what brings it back."""
         self._wanted: str | None = None
+        self._solved: SolveResult | None = None
+        session.key_pressed.connect(self._on_key)
+        loop.solved.connect(self._on_solved)
 
     @property
     def project(self) -> Project | None:
@@ -149,7 +149,7 @@ class ProjectSession:
         InputError
             If there is none. What comes later, such as a full disk, is told by `failed`.
         """
-        now = self._opened()
+        now = self.open_now()
         now.keeper.take()
         now.keeper.autosave.recent.clear()
         self.status_changed.emit(f"Copying the project to {path}…")
@@ -186,24 +186,11 @@ class ProjectSession:
         InputError
             If there is none, it is there already, or nothing may be written.
         """
-        now = self._writable()
-        image, layer = self.session.image, self.session.scribbles
-        if image is None:
-            raise InputError("There is no image to add: open one, or File > Open Sample.")
-        require_plane_image(image)
-        plane = visible_plane(image, self.session.viewer.dims)
-        name = linked_name(image, now.project.path, plane_key(plane))
-        if name is not None:
-            raise InputError(f"{image.name!r} is in the project already, as {name!r}.")
-        name = free_name(f"{image.name} {plane.text}".strip(), now.project.names)
-        strokes = None
-        if layer is not None:
-            self._take_up_classes(now, layer)
-            strokes = np.array(layer.data[plane.index], np.uint8)
-        pixels = _all_channels(image, plane)
-        self.status_changed.emit(f"Adding {name!r}…")
-        task = partial(now.project.add_image, pixels, name=name)
-        now.slow.run(task, lambda _: self._on_open_image_added(now, image, plane, name, strokes))
+        now = self.writable()
+        added = take_open_image(self.session, now)
+        self.status_changed.emit(f"Adding {added.name!r}…")
+        task = partial(now.project.add_image, added.pixels, name=added.name)
+        now.slow.run(task, lambda _: self._on_open_image_added(now, added))
 
     def add_files(self, paths: Iterable[str | os.PathLike[str]], *, copy: bool = True) -> None:
         """Take image files into the project; each appears in the list as soon as it is there.
@@ -220,9 +207,35 @@ class ProjectSession:
         InputError
             If there is no project, or nothing may be written.
         """
-        now = self._writable()
+        now = self.writable()
         for path in map(Path, paths):
             now.slow.run(partial(now.add_file, path, copy=copy), self._on_file_added)
+
+    def import_strokes(self, paths: Iterable[str | os.PathLike[str]]) -> None:
+        """Paint strokes that other programs wrote over those of the images of the same name.
+
+        A single file of another name is for the image that is painted on, where undo takes it away again.
+
+        Raises
+        ------
+        InputError
+            If it is not clear which image a file is for, or nothing may be written. What is wrong with a
+            file is told by `failed`.
+        """
+        import_strokes(self.writable(), map(Path, paths), self.current)
+
+    def export(self, folder: str | os.PathLike[str], kinds: Collection[Kind]) -> None:
+        """Write labels, soft labels or masks of all images that have soft labels to a folder.
+
+        Raises
+        ------
+        InputError
+            If no project is open. What is wrong with the folder is told by `failed`.
+        """
+        now = self.open_now()
+        now.keeper.take()
+        now.keeper.write_soft()
+        now.slow.run(partial(now.export, Path(folder), kinds), self.status_changed.emit)
 
     def show(self, name: str) -> None:
         """Show an image of the project and paint on it; it is there once its file is read.
@@ -232,7 +245,7 @@ class ProjectSession:
         InputError
             If there is no such image.
         """
-        now = self._opened()
+        now = self.open_now()
         now.project.manifest.image(name)
         now.keeper.take()
         self._wanted = None
@@ -251,7 +264,7 @@ class ProjectSession:
         InputError
             If there is no such image, or nothing may be written.
         """
-        now = self._writable()
+        now = self.writable()
         now.project.manifest.image(name)
         names, was_current = self.names, name == self.current
         after = names[(names.index(name) + 1) % len(names)]
@@ -277,7 +290,7 @@ class ProjectSession:
         InputError
             If nothing may be written. What is wrong with the file is told by `failed`.
         """
-        now = self._writable()
+        now = self.writable()
 
         def relocated(remark: str) -> None:
             if remark:
@@ -295,7 +308,7 @@ class ProjectSession:
         InputError
             If there is no such image, or nothing may be written.
         """
-        self.relocate(name, self._opened().project.image_path(name))
+        self.relocate(name, self.open_now().project.image_path(name))
 
     def undo(self) -> None:
         """Bring back what was last removed from the project."""
@@ -306,7 +319,7 @@ class ProjectSession:
 
     def confirm_class_removal(self, value: int) -> None:
         """Remove a class from the project, with its strokes in all images."""
-        keeper = self._opened().keeper.classes
+        keeper = self.open_now().keeper.classes
         name = next((one.name for one in keeper.classes if one.value == value), str(value))
         keeper.confirm(value)
         self.undoable.append((f"remove class {name!r}", partial(keeper.bring_back, value)))
@@ -314,7 +327,7 @@ class ProjectSession:
 
     def bring_class_back(self, value: int) -> None:
         """Let a class that was removed, and its strokes, be there as before."""
-        self._opened().keeper.classes.bring_back(value)
+        self.open_now().keeper.classes.bring_back(value)
 
     def step(self, by: int) -> None:
         """Show the image `by` places further down the list, around its end."""
@@ -328,13 +341,23 @@ class ProjectSession:
         if self.now is not None:
             self.now.count(self.names if names is None else names)
 
-    def _opened(self) -> OpenProject:
+    def _on_key(self, action: str) -> None:
+        steps = {keys.PREVIOUS_IMAGE: -1, keys.NEXT_IMAGE: +1}
+        if self.now is not None and action in steps:
+            self.step(steps[action])
+
+    def _on_solved(self, result: SolveResult) -> None:
+        self._solved = result  # of an image that may be taken into the project later
+
+    def open_now(self) -> OpenProject:
+        """Return what lives as long as the open project; InputError if none is open."""
         if self.now is None:
             raise InputError("No project is open: press New or Open in the Project dock.")
         return self.now
 
-    def _writable(self) -> OpenProject:
-        now = self._opened()
+    def writable(self) -> OpenProject:
+        """Return the same; InputError also if nothing may be written."""
+        now = self.open_now()
         if now.project.read_only:
             raise InputError(f"Nothing can be written to {now.project.path}: {now.project.read_only}.")
         return now
@@ -352,6 +375,7 @@ class ProjectSession:
         for signal in (now.files.failed, now.slow.failed, now.keeper.autosave.failed):
             signal.connect(self.failed.emit)
         now.keeper.autosave.saved.connect(self.saved.emit)
+        now.slow.told.connect(self.status_changed.emit)
         # psygnal calls a bare `emit` when it is connected, to see how many arguments it takes
         now.keeper.classes.removal_asked.connect(lambda *asked: self.removal_asked.emit(*asked))
         now.keeper.current_changed.connect(lambda: self.current_changed.emit())
@@ -385,25 +409,16 @@ class ProjectSession:
 
         now.files.run(partial(now.project.restore_image, gone), restored)
 
-    def _take_up_classes(self, now: OpenProject, layer: Labels) -> None:
-        """Count the classes of a layer as the project does, which gets those that it lacks."""
-        if now.project.names:
-            classes, values = merge_classes(now.keeper.classes.classes, self.session.classes)
-            if any(before != after for before, after in values.items()):
-                replace_strokes(layer, translate_strokes(np.asarray(layer.data), values))
-            self.session.classes.reset(classes)
-        now.keeper.put_classes()
-
-    def _on_open_image_added(
-        self, now: OpenProject, image: Image, plane: Plane, name: str, strokes: Strokes | None
-    ) -> None:
-        link(image, now.project.path, name, plane_key(plane))
-        if strokes is not None and strokes.any():
-            now.keeper.autosave.put(name, strokes)
+    def _on_open_image_added(self, now: OpenProject, added: OpenImage) -> None:
+        link(added.image, now.project.path, added.name, plane_key(added.plane))
+        if added.strokes is not None and added.strokes.any():
+            now.keeper.autosave.put(added.name, added.strokes)
         now.keeper.follow()
+        if self._solved is not None:
+            now.keeper.keep_solution(self._solved)
         self.images_changed.emit()
-        self.refresh([name])
-        self.status_changed.emit(f"{name!r} is in the project now.")
+        self.refresh([added.name])
+        self.status_changed.emit(f"{added.name!r} is in the project now.")
 
     def _on_file_added(self, name: str) -> None:
         self.images_changed.emit()
@@ -442,11 +457,3 @@ def _read(project: Project, name: str) -> _Read:
         return problem or (project.read_image(name), read_strokes(project, name))
     except InputError as error:
         return error
-
-
-def _all_channels(image: Image, plane: Plane) -> npt.NDArray[Any]:
-    """Return a copy of a plane with all its channels but alpha: (H, W) or (H, W, C)."""
-    if channel_axis(image) is not None:
-        return np.ascontiguousarray(np.moveaxis(image.data[(slice(None), *plane.index)], 0, -1))
-    pixels = np.array(image.data[plane.index])
-    return pixels[..., :3] if image.rgb else pixels

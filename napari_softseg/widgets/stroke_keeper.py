@@ -83,7 +83,7 @@ class StrokeKeeper:
             (session.image_chosen, self.follow),
             (session.layers_changed, self.follow),
             (session.classes.changed, self._on_classes_changed),
-            (loop.solved, self._on_solved),
+            (loop.solved, self.keep_solution),
         )
         for signal, slot in self._links:
             signal.connect(slot)
@@ -134,6 +134,29 @@ class StrokeKeeper:
         here.taken = now.copy()
         self.autosave.put(here.name, here.taken)
 
+    def paint(self, name: str, strokes: Strokes, stored: Strokes) -> None:
+        """Paint strokes over those of an image; if it is painted on now, undo takes them away again.
+
+        Parameters
+        ----------
+        name
+            Of the image.
+        strokes
+            (H, W) class values in the viewer, 0 where the image keeps what it has.
+        stored
+            (H, W), what is on disk.
+        """
+        here = self._place
+        if here is None or here.name != name:
+            stored = self.autosave.pending.get(name, stored)
+            self.autosave.put(name, np.where(strokes != 0, strokes, stored))
+            return
+        now = np.asarray(here.layer.data[here.plane.index])
+        pixels = np.nonzero((strokes != 0) & (strokes != now))
+        along = iter(pixels)
+        index = tuple(next(along) if isinstance(at, slice) else at for at in here.plane.index)
+        here.layer.data_setitem(index, strokes[pixels])
+
     def put_classes(self) -> None:
         """Hand the classes to the worker if they changed."""
         here = self._place
@@ -145,6 +168,14 @@ class StrokeKeeper:
         self.take()
         self.write_soft()
         self._place = None
+
+    def keep_solution(self, result: SolveResult) -> None:
+        """Write the soft labels of a solve in a while, if it is one of what is painted on."""
+        here = self._place
+        if here is None or (image_id(here.image), here.plane) != (result.job.image_id, result.job.plane):
+            return
+        self._solved = here.name, result.solution
+        self._soft_timer.start()
 
     def write_soft(self) -> None:
         """Hand the soft labels of the last solve to the worker if they are not written yet."""
@@ -218,13 +249,6 @@ class StrokeKeeper:
     def _on_classes_changed(self) -> None:
         if self._place is not None and self.session.scribbles is self._place.layer:
             self.put_classes()
-
-    def _on_solved(self, result: SolveResult) -> None:
-        here = self._place
-        if here is None or (image_id(here.image), here.plane) != (result.job.image_id, result.job.plane):
-            return
-        self._solved = here.name, result.solution
-        self._soft_timer.start()
 
 
 def read_strokes(project: Project, name: str) -> Strokes:
