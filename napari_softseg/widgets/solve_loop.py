@@ -171,6 +171,11 @@ class SolveLoop:
         self._show_view()
         self._solver.poke()
 
+    @property
+    def result(self) -> SolveResult | None:
+        """What was solved last and is in the layers; None before the first solve."""
+        return None if self._last is None else self._last[1]
+
     def solve_now(self) -> None:
         """Solve the visible plane, changed or not."""
         self._forced = True
