@@ -1,13 +1,13 @@
 """The class table: number, colour, name and painted pixels of every class."""
 
-from functools import partial
-from typing import Any
+from pathlib import Path
 
 from qtpy.QtCore import QSignalBlocker, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QFont, QIcon, QKeySequence, QPainter, QPixmap
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QColorDialog,
+    QFileDialog,
     QHBoxLayout,
     QHeaderView,
     QMenu,
@@ -24,6 +24,8 @@ from napari_softseg.widgets.classes import FEWEST_CLASSES, ClassList, Rgb
 SWATCH, NAME, KEY, PAINTED = range(4)
 ROW_HEIGHT = 26
 SWATCH_SIZE = QSize(30, 20)
+FILES = "Classes (*.json *.txt);;All files (*)"
+"""What the file dialogs show first."""
 KEYS = 9
 """Rows whose class has a key."""
 MOST_ROWS = 8
@@ -37,10 +39,10 @@ class ClassTable(QWidget):
     """A person chose the class of this value."""
     add_asked = Signal()
     remove_asked = Signal(int)
-    read_asked = Signal()
-    """A person wants classes from a file."""
-    write_asked = Signal()
-    """A person wants the classes in a file."""
+    read_asked = Signal(Path)
+    """A person wants classes from this file."""
+    write_asked = Signal(Path)
+    """A person wants the classes in this file."""
 
     def __init__(self, classes: ClassList, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -66,21 +68,21 @@ class ClassTable(QWidget):
         self.file_button.setToolTip("Classes from a file, or into one.")
         self.file_menu = QMenu(self.file_button)
         self.file_menu.setToolTipsVisible(True)
-        for text, tip, signal in (
+        for text, tip, slot in (
             (
                 "Import classes…",
                 "Names and colours from JSON, a project.json or classes.txt.",
-                self.read_asked,
+                self._on_read,
             ),
             (
                 "Export classes…",
                 "JSON with names and colours, or classes.txt for the command line.",
-                self.write_asked,
+                self._on_write,
             ),
         ):
             action = self.file_menu.addAction(text)
             action.setToolTip(tip)
-            action.triggered.connect(partial(_emit, signal))
+            action.triggered.connect(slot)
         self.file_button.clicked.connect(
             lambda: self.file_menu.popup(self.file_button.mapToGlobal(self.file_button.rect().bottomLeft()))
         )
@@ -190,6 +192,16 @@ class ClassTable(QWidget):
         if value is not None:
             self.remove_asked.emit(value)
 
+    def _on_read(self) -> None:
+        path, _ = QFileDialog.getOpenFileName(self, "Import classes", "", FILES)
+        if path:
+            self.read_asked.emit(Path(path))
+
+    def _on_write(self) -> None:
+        path, _ = QFileDialog.getSaveFileName(self, "Export classes", "classes.json", FILES)
+        if path:
+            self.write_asked.emit(Path(path))
+
     def _value_at(self, row: int) -> int:
         return int(self.table.item(row, SWATCH).data(Qt.ItemDataRole.UserRole))
 
@@ -198,10 +210,6 @@ def _key_text(row: int) -> str:
     """Return the key of the class in this row as the system writes it; only nine rows have one."""
     keys = QKeySequence(f"Ctrl+{row + 1}")
     return keys.toString(QKeySequence.SequenceFormat.NativeText) if row < KEYS else ""
-
-
-def _emit(signal: Any, *_args: Any) -> None:
-    signal.emit()
 
 
 def _swatch(value: int, color: Rgb) -> QIcon:

@@ -10,7 +10,6 @@ from qtpy.QtWidgets import (
     QApplication,
     QCheckBox,
     QComboBox,
-    QFileDialog,
     QFormLayout,
     QHBoxLayout,
     QLabel,
@@ -37,8 +36,6 @@ from napari_softseg.widgets.preferences import preferences, preferences_page
 from napari_softseg.widgets.solve_job import SolveResult, View
 from napari_softseg.widgets.worker_threads import set_threads
 from napari_softseg.widgets.workspace import Dock
-
-CLASS_FILES = "Classes (*.json *.txt);;All files (*)"
 
 
 class ScribbleDock(Dock):
@@ -181,8 +178,8 @@ class ScribbleDock(Dock):
         self.table.chosen.connect(session.select_class)
         self.table.add_asked.connect(self._on_add_class)
         self.table.remove_asked.connect(self._on_remove_class)
-        self.table.read_asked.connect(self._on_read_classes)
-        self.table.write_asked.connect(self._on_write_classes)
+        self.table.read_asked.connect(lambda path: self._try(self.read_classes, path))
+        self.table.write_asked.connect(lambda path: self._try(write_classes, path, session.classes))
         self.channels.axis_chosen.connect(lambda axis: self._try(session.set_channel_axis, axis))
         self.channels.channels_chosen.connect(lambda seen: self._try(session.see_channels, seen))
         self.planes.start_asked.connect(lambda reach: self._try(planes.start, reach))
@@ -205,8 +202,6 @@ class ScribbleDock(Dock):
         self.follow(loop.failed, self._show_error)
         self.follow(loop.devices_found, self._on_devices)
         self.follow(loop.solved, self._on_solved)
-        self.follow(self.workspace.spots.status_changed, self._on_status)
-        self.follow(self.workspace.spots.failed, self._show_error)
         self.follow(planes.progress, self.planes.show_progress)
         self.follow(planes.running_changed, self.planes.show_running)
         self.follow(planes.status_changed, self._on_status)
@@ -278,16 +273,6 @@ class ScribbleDock(Dock):
             if answer != QMessageBox.StandardButton.Yes:
                 return
         self._try(self.session.remove_class, value)
-
-    def _on_read_classes(self) -> None:
-        path, _ = QFileDialog.getOpenFileName(self, "Import classes", "", CLASS_FILES)
-        if path:
-            self._try(self.read_classes, Path(path))
-
-    def _on_write_classes(self) -> None:
-        path, _ = QFileDialog.getSaveFileName(self, "Export classes", "classes.json", CLASS_FILES)
-        if path:
-            self._try(write_classes, Path(path), self.session.classes)
 
     def read_classes(self, path: Path) -> None:
         """Take over the classes of a file; of the others those with strokes stay.
