@@ -25,6 +25,8 @@ MODELS, SNAPSHOTS = "models", "snapshots"
 PRINTED = "train.log"
 """What the process of a run printed, beside its snapshot."""
 BEST = "best.safetensors"
+LINGERS = 30.0
+"""Seconds that a process may take to end once its run has: it holds the folder until then."""
 
 GONE = (
     "Its process ended without a word: killed, or out of memory. Resume goes on; a smaller batch takes less."
@@ -142,6 +144,8 @@ class Run:
         if self.look().status.alive:
             raise InputError(f"{self.name} is on already.")
         record = read_record(self.snapshot)
+        if record is not None and not processes.wait(record.process, LINGERS):
+            raise InputError(f"The process of {self.name} has not ended yet: try again, or end it.")
         if record is None:  # begun in a terminal: its folder knows everything
             arguments = train_arguments(None, self.path, {}, resume=True)
         else:

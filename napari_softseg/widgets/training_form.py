@@ -99,6 +99,7 @@ class TrainingForm(QWidget):
 
     @weights.setter
     def weights(self, weights: str) -> None:
+        self._touched = True
         row = self.weights_box.findData(weights)
         if row < 0:
             row = self.weights_box.count() - 1  # before "file…"
@@ -181,7 +182,6 @@ class TrainingForm(QWidget):
                 self.weights_box.setCurrentIndex(0)
                 self._on_changed()
                 return
-            self._touched = True
             self.weights = chosen
             return
         self._touched = True
