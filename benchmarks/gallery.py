@@ -76,11 +76,18 @@ def walker(case: Case) -> Array:
     return labels
 
 
-def forest(case: Case) -> Array:
-    """Return a random forest on scikit-image's features, set up as in its gallery of examples."""
-    features = multiscale_basic_features(
-        case.image, sigma_min=1, sigma_max=16, channel_axis=-1 if case.image.ndim == 3 else None
+def forest_features(image: Array) -> Array:
+    """Return scikit-image's features, (H, W, F), set up as in its gallery of examples."""
+    features: Array = multiscale_basic_features(
+        image, sigma_min=1, sigma_max=16, channel_axis=-1 if image.ndim == 3 else None
     )
+    return features
+
+
+def forest(case: Case, features: Array | None = None) -> Array:
+    """Return a random forest on scikit-image's features, set up as in its gallery of examples."""
+    if features is None:
+        features = forest_features(case.image)
     model = RandomForestClassifier(50, max_depth=10, max_samples=0.05, n_jobs=-1, random_state=0)
     on_strokes = case.seeds >= 0
     model.fit(features[on_strokes], case.seeds[on_strokes])
