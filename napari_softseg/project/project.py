@@ -156,9 +156,9 @@ class Project(LockedFolder):
                     f"but got {probabilities.shape}."
                 )
             path = self.soft_labels_path(name)
-            with writing(path), replacing(path) as (temporary,):
-                soft_labels.write_soft_labels(temporary, probabilities, classes)
-            return path
+        with writing(path), replacing(path) as (temporary,):  # seconds long: strokes are not held up by it
+            soft_labels.write_soft_labels(temporary, probabilities, classes)
+        return path
 
     def change(
         self,
