@@ -104,6 +104,7 @@ class Project(LockedFolder):
         """Take the file at `path` for an image whose file is gone or changed; its strokes stay.
 
         An image that was copied into the project is copied again, a reference refers to `path` from now on.
+        Other references that are gone are found as well if they lie beside it, with the same name and content.
 
         Returns
         -------
@@ -117,7 +118,10 @@ class Project(LockedFolder):
         """
         with self._changing():
             image, remark = relocation.relocated(self._manifest.image(name), self.path, Path(path))
-            self._write(relocation.with_image(self._manifest, image))
+            changed = relocation.with_image(self._manifest, image)
+            if image.referenced:
+                changed = relocation.found_beside(changed, Path(image.path).parent)
+            self._write(changed)
         return remark
 
     def write_scribbles(self, name: str, scribbles: npt.NDArray[Any]) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,6 +59,19 @@ def relocated(image: ProjectImage, project: Path, file: Path) -> tuple[ProjectIm
         found = replace(found, fingerprint=take_fingerprint(path))
     same = image.fingerprint is None or image.fingerprint == found.fingerprint
     return found, "" if same else f"{file} is not the file that was added: its content differs"
+
+
+def found_beside(manifest: Manifest, folder: Path) -> Manifest:
+    """Return the manifest with references that are gone turned to the very same files in `folder`."""
+    for image in manifest.images:
+        file = folder / Path(image.path).name
+        if image.referenced and not Path(image.path).exists() and image.fingerprint is not None:
+            with suppress(OSError):  # there is none, or nobody may read it
+                if file.stat().st_size == image.fingerprint.size:
+                    found = take_fingerprint(file)
+                    if found == image.fingerprint:
+                        manifest = with_image(manifest, replace(image, path=str(file), fingerprint=found))
+    return manifest
 
 
 def with_image(manifest: Manifest, changed: ProjectImage) -> Manifest:

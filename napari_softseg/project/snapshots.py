@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,14 +23,14 @@ def write_snapshot(project: Project, target: Path) -> None:
     Raises
     ------
     InputError
-        If `target` holds something, or cannot be written.
+        If `target` holds something, or cannot be written; then nothing is left behind.
     """
     require_empty(target)
     images = tuple(
         replace(image, path=str(project.image_path(image.name).resolve()), referenced=True)
         for image in project.manifest.images
     )
-    with writing(target):
+    with _whole(target):
         (target / "scribbles").mkdir(parents=True, exist_ok=True)
         for image in images:
             strokes = project.scribbles_path(image.name)
@@ -51,16 +52,23 @@ def copy_files(project: Project, target: Path) -> None:
     require_empty(target)
     if target.resolve().is_relative_to(project.path.resolve()):
         raise InputError(f"Cannot save {project.path} in itself: choose a folder outside, not {target}.")
+    with _whole(target):
+        for folder in ("images", "scribbles", "soft_labels"):
+            (target / folder).mkdir(parents=True)
+        for file in _files(project):
+            # with their times, so that images are known to be the same
+            shutil.copy2(file, target / file.relative_to(project.path))
+        shutil.copytree(project.path / "models", target / "models", ignore=_of_the_moment)
+        manifests.write_manifest(target / manifests.FILE, project.manifest)
+
+
+@contextmanager
+def _whole(target: Path) -> Iterator[None]:
+    """Leave no folder behind that could not be written whole."""
     existed = target.is_dir()
     try:
         with writing(target):
-            for folder in ("images", "scribbles", "soft_labels"):
-                (target / folder).mkdir(parents=True)
-            for file in _files(project):
-                # with their times, so that images are known to be the same
-                shutil.copy2(file, target / file.relative_to(project.path))
-            shutil.copytree(project.path / "models", target / "models", ignore=_of_the_moment)
-            manifests.write_manifest(target / manifests.FILE, project.manifest)
+            yield
     except InputError:
         shutil.rmtree(target, ignore_errors=True)
         if existed:

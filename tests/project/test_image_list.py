@@ -98,6 +98,25 @@ def test_a_reference_is_moved_with_its_strokes(project: Project, far: Path, tmp_
         assert opened.image_path("far") == moved
 
 
+def test_others_that_moved_along_are_found_if_they_are_the_same(
+    project: Project, far: Path, tmp_path: Path
+) -> None:
+    others = [tmp_path / f"other{i}.npy" for i in range(3)]
+    for i, path in enumerate(others):
+        np.save(path, PHOTO + np.uint8(i))
+        project.add_image(path, copy=False)
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    for path in (far, *others):
+        path.rename(moved / path.name)
+    np.save(moved / "other1.npy", PHOTO)  # of the same size, but another
+    (moved / "other2.npy").unlink()
+    assert project.relocate("far", moved / "far.png") == ""
+    problems = {name: project.check(name) for name in project.names}
+    assert [name for name, problem in problems.items() if not problem] == ["photo", "far", "other0"]
+    assert project.image_path("other0") == moved / "other0.npy"
+
+
 def test_another_picture_is_taken_when_asked_for_and_told_to_differ(
     project: Project, far: Path, tmp_path: Path
 ) -> None:
