@@ -6,6 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,14 @@ import numpy.typing as npt
 from napari_softseg.models.classes import channels_of
 from napari_softseg.models.files import load_model, model_file
 from napari_softseg.solver.checks import class_seeds
+from napari_softseg.solver.intensity import to_intensity
 from napari_softseg.training.predict import predict_image
 from napari_softseg.training.tiles import Floats
+from napari_softseg.unary.classifier import ImageFeatures, grid_step
 from napari_softseg.unary.mixing import network_and_strokes
 
 KEPT_BYTES = 256 * 2**20
-"""Predictions are kept up to so much memory, the one of last use at least."""
+"""What is known of images is kept up to so much memory, of the last one in any case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,32 @@ class FileVersion:
         return cls(file, stat.st_mtime_ns, stat.st_size)
 
 
+class SeenImage:
+    """What there is to know of an image whatever its strokes.
+
+    Parameters
+    ----------
+    image : (H, W) or (H, W, C) array of any real dtype
+    probabilities : (K, H, W) float32 array
+        What the network says of it.
+    """
+
+    def __init__(self, image: npt.NDArray[Any], probabilities: Floats) -> None:
+        self.probabilities = probabilities
+        self._image = image
+
+    @cached_property
+    def features(self) -> ImageFeatures:
+        """What the pixel classifier sees of it; found with the first stroke."""
+        return ImageFeatures(to_intensity(self._image), grid_step(*self._image.shape[:2]))
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that is taken, about."""
+        found = self.__dict__.get("features")
+        return self._image.nbytes + self.probabilities.nbytes + (0 if found is None else found.columns.nbytes)
+
+
 class TrainedNetwork:
     """A network in memory, and what it said of the images it saw last.
 
@@ -63,7 +92,7 @@ class TrainedNetwork:
     def __init__(self, path: Path) -> None:
         self.version = FileVersion.of(path)  # before reading: a newer file is read again, not overlooked
         self._model = load_model(self.version.path).model
-        self._seen: OrderedDict[Hashable, Floats] = OrderedDict()
+        self._seen: OrderedDict[Hashable, SeenImage] = OrderedDict()
         self._lock = threading.Lock()
 
     @property
@@ -76,14 +105,14 @@ class TrainedNetwork:
         """One per channel."""
         return self._model.config.class_names
 
-    def probabilities(
+    def look_at(
         self,
         image: npt.NDArray[Any],
         *,
         device: str = "auto",
         stop: threading.Event | None = None,
-    ) -> Floats:
-        """Return (K, H, W) float32, as :func:`~napari_softseg.training.predict.predict_image` does.
+    ) -> SeenImage:
+        """Return what :func:`~napari_softseg.training.predict.predict_image` says of an image, and more.
 
         Any thread may ask. An image that was seen before, by its pixels, is not looked at again.
         """
@@ -92,12 +121,12 @@ class TrainedNetwork:
             if key in self._seen:
                 self._seen.move_to_end(key)
                 return self._seen[key]
-            found = predict_image(self._model, image, device=device, stop=stop)
+            seen = SeenImage(image, predict_image(self._model, image, device=device, stop=stop))
             if stop is None or not stop.is_set():
-                self._seen[key] = found
+                self._seen[key] = seen
                 while len(self._seen) > 1 and sum(kept.nbytes for kept in self._seen.values()) > KEPT_BYTES:
                     self._seen.popitem(last=False)
-            return found
+            return seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +192,9 @@ class NetworkUnary:
         InputError
             If the image has other channels than those the network was trained on.
         """
-        seen = self.network.probabilities(image, device=device, stop=stop)
+        seen = self.network.look_at(image, device=device, stop=stop)
+        network = seen.probabilities[list(self.channels)]
         seeds = class_seeds(scribbles, scribbles != unlabelled, self.values)
-        return network_and_strokes(seen[list(self.channels)], image, seeds, stop=stop)
+        if (seeds < 0).all() or (stop is not None and stop.is_set()):
+            return network
+        return network_and_strokes(network, seen.features, seeds, stop=stop)

@@ -62,14 +62,16 @@ def test_other_classes_are_refused_with_the_difference(wanted: tuple[str, ...], 
 
 def test_an_image_is_looked_at_once(network: TrainedNetwork) -> None:
     first, second = random_image((70, 60, 3), 5), random_image((70, 60, 3), 6)
-    seen = network.probabilities(first)
-    assert np.abs(network.probabilities(second) - seen).max() > 0.1
-    assert network.probabilities(first.copy()) is seen
+    seen = network.look_at(first).probabilities
+    assert np.abs(network.look_at(second).probabilities - seen).max() > 0.1
+    assert network.look_at(first.copy()).probabilities is seen
     stop = threading.Event()
     stop.set()
     third = random_image((70, 60, 3), 7)
-    np.testing.assert_allclose(network.probabilities(third, stop=stop), 1 / 3)  # stopped: not worth keeping
-    assert network.probabilities(third).std() > 0.05
+    np.testing.assert_allclose(
+        network.look_at(third, stop=stop).probabilities, 1 / 3
+    )  # stopped: not worth keeping
+    assert network.look_at(third).probabilities.std() > 0.05
 
 
 def test_a_file_that_was_replaced_is_another_version(file: Path, tmp_path: Path) -> None:
@@ -89,7 +91,7 @@ def test_without_strokes_the_network_guesses_in_the_persons_order(network: Train
     unary = NetworkUnary.matching(network, {9: "sky", 1: "car", 4: "road"})
     assert unary.values == (1, 4, 9)
     guess = unary.guess(image, np.zeros((60, 70), np.uint8))
-    np.testing.assert_array_equal(guess, network.probabilities(image)[[2, 1, 0]])
+    np.testing.assert_array_equal(guess, network.look_at(image).probabilities[[2, 1, 0]])
     solution = solve(image, np.zeros((60, 70)), unary=lambda *_: guess, classes=unary.values)
     assert solution.classes == (1, 4, 9)
 
