@@ -25,6 +25,7 @@ from napari_softseg.errors import InputError
 from napari_softseg.runs import Run, command_line, run_name, stop_hint
 from napari_softseg.runs.rounds import round_scores
 from napari_softseg.widgets import training_texts as texts
+from napari_softseg.widgets.model_box import ModelBox
 from napari_softseg.widgets.plots import Chart, Panel
 from napari_softseg.widgets.training_close import CloseQuestion
 from napari_softseg.widgets.training_form import TrainingForm
@@ -126,6 +127,7 @@ class TrainingDock(Dock):
             self.tabs.addTab(page, name)
         self.table = RunTable()
         self.use_button = _button("Use this model", "Its best network makes the solver's first guess.")
+        self.model_box = ModelBox(self)
         self.copy_button = _button(
             "Copy command line", "Copy the call of the command line that does what Train would do."
         )
@@ -143,6 +145,7 @@ class TrainingDock(Dock):
             self.tabs,
             self.table,
             _row(self.use_button, self.copy_button),
+            self.model_box,
         ):
             layout.addWidget(part) if isinstance(part, QWidget) else layout.addLayout(part)
         layout.setStretchFactor(self.tabs, 1)
