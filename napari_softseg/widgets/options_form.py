@@ -62,6 +62,7 @@ class OptionsForm(QWidget):
             widget.changed.connect(self._on_changed)
         self.folded = QCollapsible("More options")
         self.folded.setDuration(0)
+        self.folded.setToolTip("Options that are seldom turned.")
         self.folded.layout().setContentsMargins(0, 0, 0, 0)
         self.folded.addWidget(self._rows([name for name in LABELS if name not in BASIC]))
         layout = QVBoxLayout(self)
