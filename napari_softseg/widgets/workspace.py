@@ -1,5 +1,6 @@
 """What the docks of one viewer share: whichever opens first makes it, whichever closes last ends it."""
 
+import atexit
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -46,7 +47,9 @@ class Workspace:
         """Return the viewer's workspace; made now if it has none."""
         key = id(getattr(viewer, "__wrapped__", viewer))  # napari hands plugins a proxy, a new one each time
         if key not in _WORKSPACES:
-            _WORKSPACES[key] = cls(viewer)
+            workspace = _WORKSPACES[key] = cls(viewer)
+            # a script that ends without an event loop: before Qt goes, what was painted is written
+            atexit.register(workspace.close)
         return _WORKSPACES[key]
 
     def join(self, dock: int) -> None:
@@ -59,11 +62,13 @@ class Workspace:
             return
         self._docks.remove(dock)
         if not self._docks:
-            del _WORKSPACES[next(key for key, workspace in _WORKSPACES.items() if workspace is self)]
-            self._close()
+            self.close()
 
-    def _close(self) -> None:
+    def close(self) -> None:
         """End all parts, the last made first."""
+        self._docks.clear()
+        atexit.unregister(self.close)
+        del _WORKSPACES[next(key for key, workspace in _WORKSPACES.items() if workspace is self)]
         self.spots.close()
         self.predict_all.close()
         self.training.close()
