@@ -175,7 +175,10 @@ class ImageList(QTableView):
             header.setSectionResizeMode(column, QHeaderView.ResizeMode.Fixed)
             self.setColumnWidth(column, width)
         header.setHighlightSections(False)
-        header.setSortIndicatorClearable(True)
+        if hasattr(
+            header, "setSortIndicatorClearable"
+        ):  # Qt 6 alone: a third click brings the project's order back
+            header.setSortIndicatorClearable(True)
         header.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
         self.setSortingEnabled(True)
         header.sortIndicatorChanged.connect(lambda *_: self.sorted_anew.emit())

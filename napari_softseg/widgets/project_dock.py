@@ -113,7 +113,7 @@ class ProjectDock(Dock):
         self.follow(project.current_changed, self._on_current_changed)
         self.follow(project.saved, self._on_saved)
         self.follow(project.failed, self._show_error)
-        self.follow(project.status_changed, self.status.setText)
+        self.follow(project.status_changed, lambda text: self.status.setText(text))
         self.follow(project.trouble, self._on_trouble)
         self.follow(project.removal_asked, self._on_removal_asked)
         self.follow(self.workspace.session.layers_changed, self._enable)
