@@ -204,10 +204,6 @@ class ImageList(QTableView):
             self.setCurrentIndex(index)
             self.scrollTo(index)
 
-    def sort_again(self) -> None:
-        """Put the rows in order by what is known now."""
-        self._proxy.sort(self._proxy.sortColumn(), self._proxy.sortOrder())
-
 
 class _Squares(QStyledItemDelegate):
     """A square for every class: filled if it has strokes."""

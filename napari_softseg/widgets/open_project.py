@@ -10,8 +10,9 @@ from psygnal import Signal
 
 from napari_softseg.errors import InputError
 from napari_softseg.project import ImageStatus, Project, export_labels
+from napari_softseg.project.image_files import write_index_png
 from napari_softseg.project.label_export import Kind
-from napari_softseg.project.viewer_values import swapped_value
+from napari_softseg.project.viewer_values import classes_to_viewer, swapped_value
 from napari_softseg.widgets.autosave import Worker
 from napari_softseg.widgets.class_keeper import CLASSES
 from napari_softseg.widgets.project_names import free_name
@@ -83,13 +84,26 @@ class OpenProject:
         try:
             self.keeper.autosave.flush()
         except InputError as problem:
-            error = problem
+            error = InputError(f"{problem} {self._rescue()}")
         self._remember(self.keeper.current)
         self.keeper.close()
         self.slow.close()
         self.files.close()
         self.project.close()
         return error
+
+    def _rescue(self) -> str:
+        """Write strokes that cannot be kept in the project to the home folder, and return where they are."""
+        strokes = {key: value for key, value in self.keeper.autosave.pending.items() if key != CLASSES}
+        folder = Path.home() / f"strokes of {self.project.path.name} {time.strftime('%Y-%m-%d %H.%M.%S')}"
+        classes = classes_to_viewer(self.project.manifest)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for name, painted in strokes.items():
+                write_index_png(folder / f"{name}.png", painted, classes)
+        except OSError as error:
+            return f"The last strokes cannot be written to {folder} either: {error.strerror or error}."
+        return f"The last strokes are in {folder}: import them once the project can be written."
 
     def _remember(self, current: str | None) -> None:
         settings = self.project.manifest.settings

@@ -182,7 +182,7 @@ class StrokeKeeper:
         self._soft_timer.stop()
         solved, self._solved = self._solved, None
         if solved is not None and not self.project.read_only:
-            self._slow.run(partial(_write_soft, self.project, *solved))
+            self._slow.run(partial(_write_soft, self.project, *solved), self._on_soft_written)
 
     def close(self) -> None:
         """Let go of the session; nothing is taken any more."""
@@ -238,6 +238,10 @@ class StrokeKeeper:
         else:
             self.project.write_scribbles(key, from_viewer(value, self.project.manifest.unlabelled))
 
+    def _on_soft_written(self, error: InputError | None) -> None:
+        if error is not None and not self.autosave.pending:  # else strokes had the same trouble: one message
+            self._slow.failed.emit(error)
+
     def _on_touched(self) -> None:
         if not self._take_timer.isActive():  # while a person goes on painting, it is saved all the same
             self._take_timer.start(round(1000 * preferences().autosave_seconds))
@@ -256,15 +260,22 @@ def read_strokes(project: Project, name: str) -> Strokes:
     return to_viewer(project.read_scribbles(name), project.manifest.unlabelled)
 
 
-def _write_soft(project: Project, name: str, solution: Solution) -> None:
-    """Write soft labels with a channel for every class of the project; called in a worker's thread."""
+def _write_soft(project: Project, name: str, solution: Solution) -> InputError | None:
+    """Write soft labels with a channel for every class of the project; called in a worker's thread.
+
+    Returns why they cannot be written.
+    """
     manifest = project.manifest
     values = [one.value for one in classes_to_viewer(manifest)]
     if name not in project.names or not set(solution.classes) <= set(values):
-        return  # removed since they were solved
+        return None  # removed since they were solved
     probabilities = np.zeros((len(values), *solution.probabilities.shape[1:]), np.float32)
     probabilities[[values.index(value) for value in solution.classes]] = solution.probabilities
-    project.write_soft_labels(name, soft_labels_from_viewer(probabilities, manifest))
+    try:
+        project.write_soft_labels(name, soft_labels_from_viewer(probabilities, manifest))
+    except InputError as error:
+        return error
+    return None
 
 
 def _timer(milliseconds: int, slot: Any) -> QTimer:

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from napari_softseg.files import read_scribbles
 from napari_softseg.project import open_project
 from tests.gui.conftest import MakeStage, two_halves
 from tests.gui.project_stage import ProjectStage, small
@@ -51,6 +52,18 @@ def test_strokes_that_could_not_be_written_are_shown_again(made: ProjectStage) -
     made.show("b")
     np.testing.assert_array_equal(made.strokes, strokes)
     made.wait(lambda: (made.on_disk("b") == strokes).all())
+
+
+def test_closed_while_nothing_can_be_written(made: ProjectStage, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = made.folder.parent / "home"
+    monkeypatch.setattr(Path, "home", lambda: home)
+    made.folder.rename(made.folder.with_name("away"))
+    made.stage.stroke((10, 40), (40, 45), value=2)
+    strokes = made.strokes.copy()
+    made.project.close()
+    (rescued,) = home.rglob("b.png")
+    np.testing.assert_array_equal(read_scribbles(rescued), strokes)
+    assert str(rescued.parent) in str(made.failures[-1])
 
 
 def test_a_second_window_reads_only(made: ProjectStage, make_stage: MakeStage) -> None:
