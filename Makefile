@@ -1,5 +1,5 @@
 # Every goal does its own set-up first, and is quick when there is nothing to set up.
-.PHONY: help demo test lint coverage bench
+.PHONY: help demo test lint coverage bench docs
 
 help:
 	@echo "make demo      open napari on a photo with strokes and their soft labels"
@@ -7,6 +7,7 @@ help:
 	@echo "make lint      run ruff and mypy alone"
 	@echo "make coverage  run all tests and say which lines they miss"
 	@echo "make bench     measure the solver beside its peers, into docs/benchmarks.md (GALLERY=folder adds the gallery)"
+	@echo "make docs      draw the figures of the documentation, and take its pictures from the running program"
 
 demo:
 	@scripts/bootstrap.sh demo
@@ -29,3 +30,7 @@ coverage:
 bench:
 	@scripts/bootstrap.sh dev
 	@.venv/bin/python benchmarks/run.py $(if $(GALLERY),--gallery "$(GALLERY)")
+
+docs:
+	@scripts/bootstrap.sh dev
+	@scripts/docs.sh

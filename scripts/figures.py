@@ -153,7 +153,7 @@ def draw_label_noise(axes: Any) -> None:
         )
         axes.errorbar(label_noise.SHARES, mean, spread, marker="o", ms=4, capsize=3, label=name.upper())
     axes.set(xlabel="share of labels replaced by random ones", ylabel="test accuracy, %", ylim=(0, 100))
-    axes.set_title("(d) digits: a small network, 5 seeds, ± 1 s.d.")
+    axes.set_title("(d) digits: a small network, 3 seeds, ± 1 s.d.")
     axes.legend(loc="lower left")
 
 

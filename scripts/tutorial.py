@@ -163,6 +163,7 @@ def first_look(desk: Desk) -> None:
     dock = desk.open_dock("Scribble and solve")
     desk.see_all()
     desk.settle()
+    desk.key(Qt.Key.Key_S)  # the first solve may have compiled the solver
     desk.shoot("scribble_and_solve")
     desk.view(View.UNCERTAINTY)
     desk.shoot("tutorial_uncertainty")
