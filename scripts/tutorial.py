@@ -129,7 +129,9 @@ class Desk:
     def shoot(self, name: str) -> None:
         """Take a picture of the whole window."""
         path = self.out / f"{name}.png"
-        for toast in self.viewer.window._qt_window.findChildren(napari._qt.dialogs.qt_notification.NapariQtNotification):
+        for toast in self.viewer.window._qt_window.findChildren(
+            napari._qt.dialogs.qt_notification.NapariQtNotification
+        ):
             toast.close()
         self.pause(300)
         self.viewer.screenshot(str(path), canvas_only=False, flash=False)
