@@ -1,9 +1,11 @@
 """The call of the command line that does what the dock would do now, with the files it reads."""
 
 import shlex
+import shutil
 import tempfile
 import threading
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -17,7 +19,7 @@ from psygnal import Signal
 from napari_softseg.cli.option_flags import flag_of
 from napari_softseg.errors import InputError
 from napari_softseg.files import read_image
-from napari_softseg.options import DEFAULTS
+from napari_softseg.options import DEFAULTS, MAX_CLASS_VALUE
 from napari_softseg.saving import write_png
 from napari_softseg.widgets.class_files import write_classes
 from napari_softseg.widgets.classes import ScribbleClass
@@ -92,6 +94,11 @@ def write_call(job: SolveJob, classes: Sequence[ScribbleClass], source: Path | N
     InputError
         If the command line cannot do it.
     """
+    largest = int(job.strokes.max())
+    if largest > MAX_CLASS_VALUE:
+        raise InputError(
+            f"Expected class values from 0 to {MAX_CLASS_VALUE}, but the strokes hold {largest}."
+        )
     strokes, classes_file = folder / "strokes.png", folder / "classes.txt"
     write_png(strokes, job.strokes.astype(np.uint8))
     write_classes(classes_file, classes)
@@ -114,13 +121,18 @@ def _in_worker(
     _stop: threading.Event,
     _report: Report,
 ) -> Call:
-    try:
-        return write_call(job, classes, source, Path(tempfile.mkdtemp(prefix="napari-softseg-")))
-    except OSError as error:
-        raise InputError(
-            f"The strokes for the command line cannot be written to {tempfile.gettempdir()}: "
-            f"{error.strerror or error}."
-        ) from None
+    with ExitStack() as undo:
+        try:
+            folder = Path(tempfile.mkdtemp(prefix="napari-softseg-"))
+            undo.callback(shutil.rmtree, folder, ignore_errors=True)
+            call = write_call(job, classes, source, folder)
+        except OSError as error:
+            raise InputError(
+                f"The strokes for the command line cannot be written to {tempfile.gettempdir()}: "
+                f"{error.strerror or error}."
+            ) from None
+        undo.pop_all()
+    return call
 
 
 def _holds(path: Path, pixels: npt.NDArray[Any]) -> bool:
