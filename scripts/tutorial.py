@@ -197,6 +197,7 @@ def project_and_network(desk: Desk, epochs: int) -> None:
         project.project.create(path)
         desk.click(project.add_open_button)
         for name in ("astronaut", "coffee"):
+            desk.viewer.layers[desk.docks["Scribble and solve"].session.image.name].visible = False
             desk.viewer.open_sample("napari", name)
             box = scribble.image_box
             box.setCurrentText(name)
@@ -211,7 +212,7 @@ def project_and_network(desk: Desk, epochs: int) -> None:
         train.form["epochs"].value = epochs
         desk.pause(500)
         desk.click(train.start_button)
-        wait(lambda: len(train.session.curves.scores) > 0 and epoch(train) >= epochs // 2, "the run's epochs")
+        wait(lambda: len(train.session.curves.scores) > 0 and epoch(train) >= 0.6 * epochs, "the run's epochs")
         desk.pause(1500)
         desk.shoot("tutorial_training")
         wait(lambda: train.session.running is None, "the end of the run")
