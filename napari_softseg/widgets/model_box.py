@@ -126,6 +126,7 @@ class ModelBox(QWidget):
             show_warning(str(error))
             self.outcome.setText(str(error))
         else:
+            self.outcome.clear()
             notification_manager.receive_error(type(error), error, error.__traceback__)
         self._show()
 
