@@ -197,7 +197,7 @@ def project_and_network(desk: Desk, epochs: int) -> None:
         project.project.create(path)
         desk.click(project.add_open_button)
         for name in ("astronaut", "coffee"):
-            desk.viewer.layers[desk.docks["Scribble and solve"].session.image.name].visible = False
+            scribble.session.image.visible = False
             desk.viewer.open_sample("napari", name)
             box = scribble.image_box
             box.setCurrentText(name)
