@@ -94,23 +94,24 @@ def make_stage(make_napari_viewer: Callable[..., Any], qtbot: QtBot) -> MakeStag
     return make
 
 
-def answer(text: str) -> Callable[[], list[str]]:
-    """Press this button of the next question; return a function that returns what was asked."""
-    asked: list[str] = []
-    timer = QTimer()
-    timer.setInterval(20)
+class Answer:
+    """Presses a button of the next question, and knows what was asked."""
 
-    def press() -> None:
+    def __init__(self, text: str) -> None:
+        self.asked = ""
+        self._text = text
+        self._timer = QTimer()
+        self._timer.setInterval(20)
+        self._timer.timeout.connect(self._press)
+        self._timer.start()
+
+    def _press(self) -> None:
         box = QApplication.activeModalWidget()
         if isinstance(box, QMessageBox):
-            timer.stop()
-            asked.append(box.text())
-            button = next(one for one in box.buttons() if one.text().replace("&", "") == text)
-            button.click()
-
-    timer.timeout.connect(press)
-    timer.start()
-    return lambda: asked
+            self._timer.stop()
+            self.asked = box.text()
+            buttons = {button.text().replace("&", ""): button for button in box.buttons()}
+            buttons[self._text].click()
 
 
 def test_without_a_project_or_strokes_it_says_what_to_do(
@@ -217,13 +218,13 @@ def test_closing_the_window_asks_and_what_was_left_running_is_found_again(
     first.click(first.dock.start_button)
     first.wait(lambda: first.session.running is not None)
     window = first.viewer.window._qt_window
-    asked = answer("Cancel")
+    answer = Answer("Cancel")
     window.close()
-    assert asked() == ["run-001 is still being trained."]
+    assert answer.asked == "run-001 is still being trained."
     assert window.isVisible()
-    asked = answer(LEAVE)
+    answer = Answer(LEAVE)
     window.close()
-    assert asked()
+    assert answer.asked
     assert not window.isVisible()
     first.viewer.close()
     (run,) = list_runs(project)
@@ -240,9 +241,9 @@ def test_closing_the_window_asks_and_what_was_left_running_is_found_again(
     third = make_stage()
     third.open(project)
     third.wait(lambda: third.session.running is not None)
-    asked = answer(STOP)
+    answer = Answer(STOP)
     third.viewer.window._qt_window.close()
-    assert asked()
+    assert answer.asked
     third.viewer.close()
     third.wait(lambda: not run.look().status.alive)
     assert run.state.status is Status.STOPPED
