@@ -31,17 +31,19 @@ def option_widget(
         return choice_box(meta["choices"], shared)
     if slider is not None:
         low, high, step = slider
-        return FloatSlider(min=low, max=high, step=step, **shared)
+        box = FloatSlider(min=low, max=high, step=step, **shared)
+        box.native.setToolTip(shared["tooltip"])  # magicgui gives it to the slider, not to its number
+        return box
     kind = str(spec.type)
     if kind == "bool":
         return CheckBox(**shared)
     if kind == "int":
         return SpinBox(min=meta["minimum"], max=meta["maximum"], **shared)
-    box = FloatSpinBox(min=meta["minimum"], max=meta["maximum"], step=value, **shared)
-    native: QDoubleSpinBox = box.native
+    number = FloatSpinBox(min=meta["minimum"], max=meta["maximum"], step=value, **shared)
+    native: QDoubleSpinBox = number.native
     native.setDecimals(max(native.decimals(), 2 - math.floor(math.log10(value))) if value else 4)
-    box.value = value  # was rounded
-    return box
+    number.value = value  # was rounded
+    return number
 
 
 def common(spec: "Field[Any]", value: Any) -> dict[str, Any]:
