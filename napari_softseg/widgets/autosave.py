@@ -57,6 +57,8 @@ class Worker(QObject):
 
     def _on_ended(self, then: Then | None, future: "Future[Any]") -> None:
         self._waiting -= 1
+        if self.closing:  # it was on its way to this thread
+            return
         error = future.exception()
         if error is not None:
             self.failed.emit(error)
@@ -144,6 +146,8 @@ class Autosave(QObject):
         return None
 
     def _on_wrote(self, key: str, error: Exception | None) -> None:
+        if self._worker.closing:  # it was on its way to this thread
+            return
         if error is None:
             self._in_trouble = self._in_trouble and bool(self.pending)
             self.saved.emit(key)
