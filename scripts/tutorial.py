@@ -212,21 +212,21 @@ def project_and_network(desk: Desk, epochs: int) -> None:
         train.form["epochs"].value = epochs
         desk.pause(500)
         desk.click(train.start_button)
-        wait(lambda: len(train.session.curves.scores) > 0 and epoch(train) >= 0.6 * epochs, "the run's epochs")
+        wait(
+            lambda: len(train.session.curves.scores) > 0 and epoch(train) >= 0.6 * epochs, "the run's epochs"
+        )
         desk.pause(1500)
         desk.shoot("tutorial_training")
         wait(lambda: train.session.running is None, "the end of the run")
         print(train.status.text())
         desk.click(train.use_button)
+        desk.click(scribble.start_button)
         desk.shoot("tutorial_model")
         desk.paint(COFFEE_CORRECTION)
-        desk.shoot("tutorial_correction")
         desk.click(train.model_box.predict_button)
         wait(lambda: not desk.docks["Train"].workspace.predict_all.running, "labels of all images")
         print(train.model_box.outcome.text())
-        desk.open_dock("Project")
         desk.settle()
-        desk.shoot("tutorial_predicted")
         for file in sorted(path.rglob("*")):
             if file.is_file():
                 print(file.relative_to(path), file.stat().st_size)
