@@ -41,7 +41,7 @@ def name_classes(stage: Stage, *names: str) -> None:
     stage.settle()
 
 
-def share_like(stage: Stage, value: int, part: tuple[slice, slice]) -> float:
+def share_like(stage: Stage, value: int, part: tuple[slice, ...]) -> float:
     """Return the share of pixels whose colour is nearer to that of this class than to the other's."""
     colors = np.array([entry.color for entry in stage.dock.session.classes], float)
     seen = np.asarray(stage.soft.data[part][..., :3], float)
