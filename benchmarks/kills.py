@@ -56,20 +56,9 @@ def main() -> None:
 
 def day_until(project: Path, journal: Path, size: int, wait: float) -> float:
     """Start a working day, kill it and its trainer some seconds after its first stroke; return when."""
+    command = f"-m benchmarks.working_day --size {size} --strokes 100000".split()
     day = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "benchmarks.working_day",
-            "--size",
-            str(size),
-            "--strokes",
-            "100000",
-            "--project",
-            str(project),
-            "--journal",
-            str(journal),
-        ],
+        [sys.executable, *command, "--project", str(project), "--journal", str(journal)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
