@@ -11,6 +11,7 @@ import gc
 import json
 import time
 from collections.abc import Iterator
+from itertools import chain, count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -30,6 +31,7 @@ from tests.gui.hands import Pulse, drag
 CLASSES = 4
 TURN = 10
 """Strokes on one image before the other is shown."""
+STROKE, SOLVE = "a stroke", "its solve"
 
 
 class Day:
@@ -87,24 +89,26 @@ class Day:
         """Of the image in the viewer."""
         return np.asarray(self.workspace.session.scribbles.data)
 
-    def draw(self) -> Iterator[int]:
-        """Draw strokes without end; yield their number."""
-        number = 0
-        while True:
-            number += 1
+    def draw(self) -> Iterator[str]:
+        """Draw strokes without end; yield what was just done."""
+        for number in count(1):
             self.workspace.session.select_class(1 + number % CLASSES)
             y, x = self.size * self.random.uniform(0.1, 0.85, 2)
             drag(self.viewer, [(y, x), (y + self.size * 0.05, x + self.size * 0.1)], pause=0.005)
             self.note()
+            yield STROKE
             QTest.qWait(150)
+            self.settle(30)
+            yield SOLVE
             if number % 5 == 0:
                 self.workspace.session.scribbles.undo()
                 self.note()
-            yield number
+                self.settle(30)
+                yield "an undo and its solve"
             if number % TURN == 0:
-                self.settle(10)
                 self.workspace.project.step(1)
-                self.settle(10)
+                self.settle(30)
+                yield "the next image"
 
     def train(self, epochs: int) -> None:
         """Train beside, unless a run is on."""
@@ -140,36 +144,49 @@ def work(day: Day, strokes: int, epochs: int | None) -> str:
     process, pulse = psutil.Process(), Pulse()
     memory: list[float] = []
     seconds = []
-    for number in day.draw():
-        if number == 2 * CLASSES:
-            day.settle()
-            if epochs is not None:
-                day.train(epochs)
-                while day.workspace.training.running is None or not day.workspace.training.running.state.step:
-                    QTest.qWait(50)
-            pulse.start()
-        began = time.perf_counter()
-        day.settle(30)
-        seconds.append(time.perf_counter() - began)
-        if number % 25 == 0:
-            gc.collect()
-            memory.append(process.memory_info().rss / 2**20)
-        if number >= strokes:
-            break
-    gaps = np.array(pulse.stop()) * 1000
-    p50, p95, p99 = np.percentile(gaps, [50, 95, 99])
+    gaps: dict[str, list[float]] = {}
+    drawn, up = 0, 0.0
+    for what in day.draw():
+        gaps.setdefault(what, []).extend(pulse.stop())
+        if what == STROKE:
+            drawn, up = drawn + 1, time.perf_counter()
+        elif what == SOLVE:
+            seconds.append(time.perf_counter() - up)
+            if drawn % 25 == 0:
+                gc.collect()
+                memory.append(process.memory_info().rss / 2**20)
+            if drawn == 2 * CLASSES:
+                if epochs is not None:
+                    day.train(epochs)
+                    while (
+                        day.workspace.training.running is None
+                        or not day.workspace.training.running.state.step
+                    ):
+                        QTest.qWait(50)
+                gaps.clear()
+                seconds.clear()
+            if drawn >= strokes:
+                break
+        pulse.start()
     half = len(memory) // 2
     rows = {
         "image": f"{day.size} x {day.size}, {CLASSES} classes",
         "strokes": f"{strokes}, every fifth undone, the other image shown after every {TURN}",
         "training beside": "no" if epochs is None else "yes",
-        "event-loop gap, ms": f"p50 {p50:.0f}, p95 {p95:.0f}, p99 {p99:.0f}, max {gaps.max():.0f} ({len(gaps)} beats)",
+        "event-loop gap, ms": _percentiles(list(chain.from_iterable(gaps.values()))),
+        **{f"... {what}": _percentiles(of_it) for what, of_it in gaps.items()},
         "mouse up to updated layers, s": "p50 {:.2f}, p95 {:.2f}".format(*np.percentile(seconds, [50, 95])),
         "memory, MiB": json.dumps([round(m) for m in memory]),
     }
     if half:
         rows["memory, second half over first"] = f"{np.mean(memory[half:]) / np.mean(memory[:half]) - 1:+.1%}"
     return "\n".join(["| what | measured |", "|---|---|", *(f"| {k} | {v} |" for k, v in rows.items())])
+
+
+def _percentiles(gaps: list[float]) -> str:
+    ms = np.array(gaps) * 1000
+    p50, p99 = np.percentile(ms, [50, 99])
+    return f"p50 {p50:.0f}, p99 {p99:.0f}, max {ms.max():.0f} ({len(ms)} beats)"
 
 
 if __name__ == "__main__":
