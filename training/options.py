@@ -99,8 +99,9 @@ class TrainOptions:
     relaxation: str = field(default=SOLVER.relaxation, metadata=_SOLVER["relaxation"])
     cross_entropy: str = field(default=SOLVER.cross_entropy, metadata=_SOLVER["cross_entropy"])
     neighborhood: str = field(default=SOLVER.neighborhood, metadata=_SOLVER["neighborhood"])
-    eta: float = field(default=SOLVER.eta, metadata={**_SOLVER["eta"], "help": "weight of the pseudo-labels"})
-    lambda_: float = field(default=SOLVER.lambda_, metadata=_SOLVER["lambda_"])
+    # three times the solver's: its own pseudo-labels, of three times the weight in the loss
+    eta: float = field(default=0.9, metadata={**_SOLVER["eta"], "help": "weight of the pseudo-labels"})
+    lambda_: float = field(default=18.0, metadata=_SOLVER["lambda_"])
     bandwidth: float = field(default=SOLVER.bandwidth, metadata=_SOLVER["bandwidth"])
     reach: float = field(default=SOLVER.reach, metadata=_SOLVER["reach"])
     sweeps: int = field(
@@ -262,6 +263,8 @@ PRESETS: dict[Preset, dict[str, Any]] = {
         "batch": 12,
         "lr": 0.007,
         "crop": 513,
+        "eta": SOLVER.eta,
+        "lambda_": SOLVER.lambda_,
         "normalisation": Normalisation.SEEDS,
         "batch_norm": BatchNorm.TRAIN,
         "sweeps": 25,
