@@ -215,7 +215,7 @@ def test_finished_runs_are_read_and_not_run_again(finished: Results) -> None:
     ("change", "says"),
     [
         ({"eta": 0.9}, "trained with eta 0.9, but now it is 0.75"),
-        ({"lambda_": 1.0}, "trained with lambda 1.0, but now it is 6.0"),
+        ({"lambda_": 1.0}, "trained with lambda 1.0, but now it is 18.0"),
     ],
 )
 def test_a_run_with_other_options_is_refused(plan: Plan, change: dict[str, Any], says: str) -> None:

@@ -35,7 +35,7 @@ LOSSES: list[dict[str, Any]] = [
 def loss_of(
     batch: Batch, logits: Tensor, n_classes: int = 3, *, counts: Tensor | None = None, **options: Any
 ) -> LossTerms:
-    chosen = train_options(**{"reach": 5.0, "bandwidth": 30.0, **options})
+    chosen = train_options(**{"reach": 5.0, "bandwidth": 30.0, "eta": 0.3, "lambda_": 6.0, **options})
     result: LossTerms = TrainingLoss(chosen, n_classes)(logits, batch, stage=2, counts=counts)
     return result
 
