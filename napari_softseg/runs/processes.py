@@ -24,7 +24,7 @@ if sys.platform == "win32":
     _FLAGS = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW
     _LOW_PRIORITY = psutil.BELOW_NORMAL_PRIORITY_CLASS
 else:
-    _FLAGS, _LOW_PRIORITY = 0, 19
+    _FLAGS, _LOW_PRIORITY = 0, 10
 
 _SAME_MOMENT = 1.0
 """Seconds within which two readings of when a process was made agree."""
