@@ -168,14 +168,12 @@ def test_training_cannot_go_on_from_another_network(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def cache(tmp_path: Path) -> Iterator[Path]:
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where torch.hub keeps files, empty."""
-    before = torch.hub.get_dir()
-    torch.hub.set_dir(str(tmp_path / "hub"))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     folder = tmp_path / "hub" / "checkpoints"
     folder.mkdir(parents=True)
-    yield folder
-    torch.hub.set_dir(before)
+    return folder
 
 
 def test_offline(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
