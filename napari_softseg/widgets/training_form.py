@@ -14,7 +14,7 @@ from superqt import QCollapsible
 from napari_softseg.models.config import Backbone
 from napari_softseg.runs import RunState
 from napari_softseg.runs.imagenet import imagenet_is_here
-from napari_softseg.training.options import Loss, Preset, TrainOptions, train_options
+from napari_softseg.training.options import PRESETS, Loss, Preset, TrainOptions, train_options
 from napari_softseg.widgets.option_widgets import choice_box, common, narrow, option_widget, sentence
 
 LABELS = {
@@ -189,7 +189,7 @@ class TrainingForm(QWidget):
 
     def _on_preset(self, preset: str) -> None:
         defaults = train_options(preset=preset)
-        for name in ("epochs", "batch", "accumulate", "crop", "lr"):
+        for name in {name for values in PRESETS.values() for name in values} & self._widgets.keys():
             with self._widgets[name].changed.blocked():
                 self._widgets[name].value = getattr(defaults, name)
 
