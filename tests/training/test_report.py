@@ -19,7 +19,7 @@ from PIL import Image
 from napari_softseg.errors import InputError
 from napari_softseg.training.options import as_json, train_options
 from napari_softseg.training.report.page import MAX_EPOCHS, MAX_SAMPLES, render_report, write_report
-from napari_softseg.training.report.run_log import read_run
+from napari_softseg.training.report.run_log import Epoch, RunLog, Validation, read_run
 from napari_softseg.training.report.sample_files import picture_path
 from napari_softseg.training.report.samples import save_samples
 
@@ -164,7 +164,7 @@ def test_headline_classes_and_settings(run: Path) -> None:
         "sky\n45.7 %\n41.0 %",
         "straße\n–\n–",
         HOSTILE + "\n22.8 %\n20.5 %",
-        "lambda\n2.5\n6",  # value and the preset's
+        "lambda\n2.5\n18",  # value and the preset's
         "epochs\n10\n",
     ):
         assert words in found.text, words
@@ -324,6 +324,14 @@ def test_a_run_that_was_resumed(run: Path) -> None:
     assert [one.val.miou for one in read.epochs if one.val] == [0.21, 0.25, 0.3]  # epoch 2 anew
     assert read.steps == [(1, 1.0), (5, 4.0)]
     assert "went on, times: 1." in page(run).text
+
+
+def test_the_last_of_equal_scores_is_the_best() -> None:
+    val = Validation("held-out strokes", 0.5, 0.5, {})
+    epochs = [Epoch(number, 1.0, {}, val, 1.0, best=True) for number in (1, 2, 3)]
+    best = RunLog(Path(), epochs=epochs).best
+    assert best is not None
+    assert best.number == 3
 
 
 def test_a_score_that_is_none_is_never_the_best(run: Path) -> None:

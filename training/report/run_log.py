@@ -74,11 +74,11 @@ class RunLog:
 
     @property
     def best(self) -> Epoch | None:
-        """The epoch of the best validated score; the first of equals, as the loop keeps it."""
+        """The epoch of the best validated score; the last of equals, as the loop keeps it."""
         scored = [
             epoch for epoch in self.epochs if epoch.val is not None and epoch.val.miou == epoch.val.miou
         ]
-        return max(scored, key=lambda epoch: epoch.val.miou, default=None)  # type: ignore[union-attr]
+        return max(reversed(scored), key=lambda epoch: epoch.val.miou, default=None)  # type: ignore[union-attr]
 
     @property
     def last(self) -> Epoch | None:
