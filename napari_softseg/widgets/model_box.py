@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 from napari.utils.notifications import notification_manager, show_warning
 from qtpy.QtWidgets import (
     QFileDialog,
-    QHBoxLayout,
     QLabel,
     QProgressBar,
     QPushButton,
@@ -15,6 +14,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_softseg.errors import InputError
+from napari_softseg.widgets.dock_parts import row
 from napari_softseg.widgets.workspace import Dock
 
 if TYPE_CHECKING:
@@ -89,8 +89,8 @@ class ModelBox(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
         layout.addWidget(self.title)
-        layout.addLayout(_row(self.choose_button, self.drop_button))
-        layout.addLayout(_row(self.predict_button, self.cancel_button))
+        layout.addLayout(row(self.choose_button, self.drop_button))
+        layout.addLayout(row(self.predict_button, self.cancel_button))
         layout.addWidget(self.bar)
         layout.addWidget(self.outcome)
 
@@ -147,11 +147,3 @@ def _words(tip: str) -> QLabel:
     label.setWordWrap(True)
     label.setToolTip(tip)
     return label
-
-
-def _row(*parts: QWidget) -> QHBoxLayout:
-    row = QHBoxLayout()
-    row.setSpacing(4)
-    for part in parts:
-        row.addWidget(part, 1)
-    return row

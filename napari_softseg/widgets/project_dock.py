@@ -11,17 +11,16 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QFontMetrics
 from qtpy.QtWidgets import (
     QFileDialog,
-    QHBoxLayout,
     QLabel,
     QMenu,
     QMessageBox,
-    QPushButton,
     QSizePolicy,
     QVBoxLayout,
 )
 
 from napari_softseg.errors import InputError
 from napari_softseg.project.label_export import Kind
+from napari_softseg.widgets.dock_parts import button, row
 from napari_softseg.widgets.image_list import ImageList
 from napari_softseg.widgets.workspace import Dock
 
@@ -52,25 +51,23 @@ class ProjectDock(Dock):
         self._on_opened()
 
     def _build(self) -> None:
-        self.new_button = _button("New…", "Make a project folder, with the classes that are painted now.")
-        self.open_button = _button("Open…", "Open a project folder. It can be dropped on the window as well.")
-        self.save_as_button = _button("Save as…", "Copy the project to another folder, and go on there.")
+        self.new_button = button("New…", "Make a project folder, with the classes that are painted now.")
+        self.open_button = button("Open…", "Open a project folder. It can be dropped on the window as well.")
+        self.save_as_button = button("Save as…", "Copy the project to another folder, and go on there.")
         self.path_label = _ElidedLabel()
-        self.add_open_button = _button(
-            "Add open image", "Take the image that is painted on into the project."
-        )
-        self.add_files_button = _button("Add files…", "Copy image files into the project.")
+        self.add_open_button = button("Add open image", "Take the image that is painted on into the project.")
+        self.add_files_button = button("Add files…", "Copy image files into the project.")
         self.list = ImageList()
-        self.previous_button = _button("◀ Previous", "Paint on the image above in the list. Key: Page Up")
-        self.next_button = _button("Next ▶", "Paint on the image below in the list. Key: Page Down")
-        self.remove_button = _button("Remove", "Take the chosen image out of the project; its file stays.")
-        self.undo_button = _button("", "")
-        self.import_button = _button(
+        self.previous_button = button("◀ Previous", "Paint on the image above in the list. Key: Page Up")
+        self.next_button = button("Next ▶", "Paint on the image below in the list. Key: Page Down")
+        self.remove_button = button("Remove", "Take the chosen image out of the project; its file stays.")
+        self.undo_button = button("", "")
+        self.import_button = button(
             "Import strokes…",
             "Take strokes or labels of other programs: for the images of the same name, or for the one that "
             "is painted on.",
         )
-        self.export_button = _button("Export…", "Write the labels of all images that have soft labels.")
+        self.export_button = button("Export…", "Write the labels of all images that have soft labels.")
         menu = QMenu(self.export_button)
         menu.setToolTipsVisible(True)
         for text, (tip, kinds) in EXPORTS.items():
@@ -84,13 +81,13 @@ class ProjectDock(Dock):
         self.status.setToolTip("What was saved when, or why nothing can be.")
         layout = QVBoxLayout(self)
         layout.setSpacing(6)
-        layout.addLayout(_row(self.new_button, self.open_button, self.save_as_button))
+        layout.addLayout(row(self.new_button, self.open_button, self.save_as_button))
         layout.addWidget(self.path_label)
-        layout.addLayout(_row(self.add_open_button, self.add_files_button))
+        layout.addLayout(row(self.add_open_button, self.add_files_button))
         layout.addWidget(self.list, 1)
-        layout.addLayout(_row(self.previous_button, self.next_button, self.remove_button))
+        layout.addLayout(row(self.previous_button, self.next_button, self.remove_button))
         layout.addWidget(self.undo_button)
-        layout.addLayout(_row(self.import_button, self.export_button))
+        layout.addLayout(row(self.import_button, self.export_button))
         layout.addWidget(self.status)
 
     def _connect(self) -> None:
@@ -203,7 +200,7 @@ class ProjectDock(Dock):
         box.setDefaultButton(box.addButton(cancel, QMessageBox.ButtonRole.RejectRole))
 
         def answered(_: int) -> None:
-            chosen = next((text for text, button in actions.items() if button is box.clickedButton()), None)
+            chosen = next((text for text, one in actions.items() if one is box.clickedButton()), None)
             choices.get(chosen or "", otherwise)()
 
         box.finished.connect(answered)
@@ -255,11 +252,11 @@ class ProjectDock(Dock):
         self.add_open_button.setEnabled(
             writable and self.workspace.session.image is not None and self.project.current is None
         )
-        for button in (self.add_files_button, self.import_button):
-            button.setEnabled(writable)
+        for part in (self.add_files_button, self.import_button):
+            part.setEnabled(writable)
         self.export_button.setEnabled(project is not None)
-        for button in (self.previous_button, self.next_button):
-            button.setEnabled(several)
+        for part in (self.previous_button, self.next_button):
+            part.setEnabled(several)
         self.remove_button.setEnabled(writable and self.list.chosen is not None)
         undoable = self.project.undoable
         self.undo_button.setVisible(bool(undoable))
@@ -305,21 +302,6 @@ class _ElidedLabel(QLabel):
     def _elide(self) -> None:
         metrics = QFontMetrics(self.font())
         self.setText(metrics.elidedText(self._full, Qt.TextElideMode.ElideMiddle, self.width()))
-
-
-def _button(text: str, tip: str) -> QPushButton:
-    button = QPushButton(text)
-    button.setToolTip(tip)
-    button.setMinimumWidth(0)
-    return button
-
-
-def _row(*buttons: QPushButton) -> QHBoxLayout:
-    row = QHBoxLayout()
-    row.setSpacing(4)
-    for button in buttons:
-        row.addWidget(button, 1)
-    return row
 
 
 def _count(number: int, what: str) -> str:

@@ -9,12 +9,10 @@ from qtpy.QtWidgets import (
     QApplication,
     QCheckBox,
     QFrame,
-    QHBoxLayout,
     QLabel,
     QMainWindow,
     QPlainTextEdit,
     QProgressBar,
-    QPushButton,
     QScrollArea,
     QTabWidget,
     QVBoxLayout,
@@ -25,6 +23,7 @@ from napari_softseg.errors import InputError
 from napari_softseg.runs import Run, command_line, run_name, stop_hint
 from napari_softseg.runs.rounds import round_scores
 from napari_softseg.widgets import training_texts as texts
+from napari_softseg.widgets.dock_parts import button, row
 from napari_softseg.widgets.model_box import ModelBox
 from napari_softseg.widgets.plots import Chart, Panel
 from napari_softseg.widgets.training_close import CloseQuestion
@@ -94,9 +93,9 @@ class TrainingDock(Dock):
         self.form = TrainingForm()
         self.hint = _words()
         self.hint.setToolTip("What Train would do, or what is missing.")
-        self.start_button = _button("Train", "Train on all strokes of the project, in the background.")
-        self.stop_button = _button("Stop", "")
-        self.resume_button = _button("Resume", "Go on with the chosen run.")
+        self.start_button = button("Train", "Train on all strokes of the project, in the background.")
+        self.stop_button = button("Stop", "")
+        self.resume_button = button("Resume", "Go on with the chosen run.")
         self.progress = QProgressBar()
         self.progress.setToolTip("The run that is on.")
         self.status = _words()
@@ -126,9 +125,9 @@ class TrainingDock(Dock):
         for page, name in ((self.curves, "curves"), (rounds_page, "rounds"), (self.log, "log")):
             self.tabs.addTab(page, name)
         self.table = RunTable()
-        self.use_button = _button("Use this model", "Its best network makes the solver's first guess.")
+        self.use_button = button("Use this model", "Its best network makes the solver's first guess.")
         self.model_box = ModelBox(self)
-        self.copy_button = _button(
+        self.copy_button = button(
             "Copy command line", "Copy the call of the command line that does what Train would do."
         )
 
@@ -138,13 +137,13 @@ class TrainingDock(Dock):
         for part in (
             self.form,
             self.hint,
-            _row(self.start_button, self.stop_button, self.resume_button),
+            row(self.start_button, self.stop_button, self.resume_button),
             self.progress,
             self.status,
             self.preview_box,
             self.tabs,
             self.table,
-            _row(self.use_button, self.copy_button),
+            row(self.use_button, self.copy_button),
             self.model_box,
         ):
             layout.addWidget(part) if isinstance(part, QWidget) else layout.addLayout(part)
@@ -292,17 +291,3 @@ def _words() -> QLabel:
     label = QLabel()
     label.setWordWrap(True)
     return label
-
-
-def _button(text: str, tip: str) -> QPushButton:
-    button = QPushButton(text)
-    button.setToolTip(tip)
-    return button
-
-
-def _row(*parts: QWidget) -> QHBoxLayout:
-    row = QHBoxLayout()
-    row.setSpacing(4)
-    for part in parts:
-        row.addWidget(part, 1)
-    return row
