@@ -41,6 +41,7 @@ from napari_softseg.training.scoring import Scorer, take_pictures
 
 LAST = "last.safetensors"
 _PICTURE_EPOCHS = 8
+_MOST_OVER_UNINFORMED = 1000.0
 
 
 class Trainer:
@@ -96,9 +97,9 @@ class Trainer:
             while step < (epoch + 1) * schedule.steps_per_epoch:
                 if self.processes.any(stop.is_set()):
                     return self._stopped(epoch, step)
-                values = self._step(epoch, step, batches)
-                if not math.isfinite(values["loss"]):
-                    return DIVERGED, _why_diverged(values, epoch, step, options)
+                values, cause = self._step(epoch, step, batches)
+                if cause:
+                    return DIVERGED, _why_diverged(cause, epoch, step, options)
                 for name, value in values.items():
                     self.sums[name] += value
                 step += 1
@@ -114,13 +115,13 @@ class Trainer:
                     "eta_s": spent * (schedule.steps - step),
                 }
             if not all(bool(parameter.isfinite().all()) for parameter in self.network.parameters()):
-                return DIVERGED, _why_diverged({"loss": math.nan}, epoch, step - 1, options)
+                return DIVERGED, _why_diverged("weights became nan or infinite", epoch, step - 1, options)
             event = self._end_epoch(epoch, step, stop, epoch_began)
             if event is None:
                 return self._stopped(epoch, step)
             yield event  # into the log before the state counts the epoch as done
             self.sums.clear()
-            self._save(epoch + 1, step)
+            self._save(epoch + 1, step, event["val"])
             self._take_pictures(epoch + 1)
         return FINISHED, f"finished {options.epochs} epochs"
 
@@ -147,8 +148,16 @@ class Trainer:
             return self.options.workers
         return 4 if self.processes.device.type == "cuda" else 0
 
-    def _step(self, epoch: int, step: int, batches: Any) -> dict[str, float]:
-        """Take one step of the optimiser; return the loss and its terms, means over what it saw."""
+    def _step(self, epoch: int, step: int, batches: Any) -> tuple[dict[str, float], str]:
+        """Take one step of the optimiser, unless the loss has diverged.
+
+        Returns
+        -------
+        dict
+            The loss and its terms, means over what the step saw.
+        str
+            How it has diverged; empty if it has not.
+        """
         options, schedule = self.options, self.schedule
         if schedule.restarts_at(step):
             forget_momentum(self.optimiser)
@@ -174,11 +183,11 @@ class Trainer:
                     raise InputError(self._what_would_fit(batch)) from None
             for name, value in values.items():
                 sums[name] += value / options.accumulate
-        if not math.isfinite(sums["loss"]):
-            return sums
-        self.scaler.step(self.optimiser)
-        self.scaler.update()
-        return sums
+        cause = _beyond_bounds(sums, self.loss.uninformed(counts, stage=stage))
+        if not cause:
+            self.scaler.step(self.optimiser)
+            self.scaler.update()
+        return sums, cause
 
     def _backward(self, batch: Batch, stage: int, counts: torch.Tensor | None = None) -> dict[str, float]:
         device = self.processes.device
@@ -239,13 +248,13 @@ class Trainer:
                 self.processes.device,
             )
 
-    def _save(self, epoch: int, step: int) -> None:
-        """Save the latest model, and all that going on needs."""
+    def _save(self, epoch: int, step: int, val: dict[str, Any] | None = None) -> None:
+        """Save the latest model with its score, where it has one, and all that going on needs."""
         if not self.processes.first:
             return
-        self._save_model(LAST, epoch, None)
+        self._save_model(LAST, epoch, val)
         if not (self.folder.path / BEST).exists():
-            self._save_model(BEST, epoch, None)
+            self._save_model(BEST, epoch, val)
         self.folder.save_state(
             State(
                 state_tensors(self.network, self.optimiser),
@@ -315,12 +324,30 @@ def _terms(values: Mapping[str, float]) -> dict[str, float]:
     return {name: value for name, value in values.items() if name != "loss"}
 
 
-def _why_diverged(values: Mapping[str, float], epoch: int, step: int, options: TrainOptions) -> str:
-    guilty = ", ".join(name for name, value in _terms(values).items() if not math.isfinite(value))
+def _beyond_bounds(values: Mapping[str, float], uninformed: float) -> str:
+    """Return how a loss has diverged; an empty text if it has not.
+
+    A network can be wrong by more than one that knows nothing, but a thousand times that takes weights that
+    no step brings back. What Potts adds does not hang on the network, and is bounded.
+    """
+    terms = _terms(values)
+    if not math.isfinite(values["loss"]):
+        guilty = ", ".join(name for name, value in terms.items() if not math.isfinite(value))
+        return f"the loss became {values['loss']} ({guilty or 'its sum'})"
+    of_network = {name: value for name, value in terms.items() if name != "potts"}
+    total = sum(of_network.values())
+    if total <= _MOST_OVER_UNINFORMED * uninformed:
+        return ""
     return (
-        f"the loss became {values['loss']} in epoch {epoch + 1}, step {step + 1} ({guilty or 'its sum'}); "
-        f"start again in another folder with a smaller --lr than {options.lr:g}; the models of the epochs "
-        "before are kept"
+        f"the loss grew to {total:.3g} ({max(of_network, key=lambda name: of_network[name])}; a network that "
+        f"knows nothing has {uninformed:.3g})"
+    )
+
+
+def _why_diverged(cause: str, epoch: int, step: int, options: TrainOptions) -> str:
+    return (
+        f"{cause} in epoch {epoch + 1}, step {step + 1}; start again in another folder with a smaller --lr "
+        f"than {options.lr:g}; the models of the epochs before are kept"
     )
 
 

@@ -18,7 +18,7 @@ class Status(Choice):
     RUNNING = "running", "it trains"
     FINISHED = run_log.FINISHED, "all epochs are done"
     STOPPED = run_log.STOPPED, "it was stopped and can go on"
-    DIVERGED = run_log.DIVERGED, "the loss became no finite number"
+    DIVERGED = run_log.DIVERGED, "the loss grew beyond all bounds"
     FAILED = "failed", "its process ended with an error"
     INTERRUPTED = "interrupted", "its process ended without a word"
 

@@ -15,6 +15,7 @@ Cross-entropy on complete masks is the mean over labelled pixels either way.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -103,6 +104,30 @@ class TrainingLoss(nn.Module):
         counted = torch.stack([(labels >= 0).sum(), free.sum()])
         return counted.to(torch.float32 if counted.device.type == "mps" else torch.float64)
 
+    def uninformed(self, counts: Tensor, *, stage: int) -> float:
+        """Return the most that a network loses that finds all classes equally likely, but for Potts.
+
+        Parameters
+        ----------
+        counts : (2,) float tensor
+            From :meth:`counts`, or a mean of such.
+        stage : int
+            1 or 2.
+        """
+        options, loss = self.options, self._in(stage)
+        labelled_pixels, free_pixels = counts.tolist()
+        shares = 1.0
+        if options.normalisation == Normalisation.SEEDS:
+            shares = free_pixels / labelled_pixels if labelled_pixels else 0.0
+        weight = {Loss.SELF: options.eta, Loss.HARD: options.eta, Loss.GD: self._entropy_weight}.get(
+            loss, 0.0
+        )
+        return math.log(self.n_classes) * (1 + weight * shares)
+
+    @property
+    def _entropy_weight(self) -> float:
+        return self.options.eta if self.options.entropy is None else self.options.entropy
+
     def _labelled_and_free(self, batch: Batch, stage: int) -> tuple[Tensor, Tensor]:
         """Return the class index of pixels that have a label, else -1, and which real pixels have none."""
         labels = batch.seeds
@@ -130,9 +155,8 @@ class TrainingLoss(nn.Module):
             return _joined(terms)
         images = batch.images.to(logits.dtype)
         if loss == Loss.GD:
-            weight = options.eta if options.entropy is None else options.entropy
-            if weight > 0:
-                terms["entropy"] = weight * entropy(logits, free) * of_free
+            if self._entropy_weight > 0:
+                terms["entropy"] = self._entropy_weight * entropy(logits, free) * of_free
             nothing = torch.full_like(seeds, -1)
             problem = batch_problem(images, nothing, batch.valid, self.n_classes, options)
             terms["potts"] = potts(logits, problem) * of_free

@@ -29,7 +29,7 @@ MAX_EPOCHS = 6
 _STATES = {
     "finished": "Finished",
     "stopped": "Stopped before its end",
-    "diverged": "Diverged: the loss was no finite number any more",
+    "diverged": "Diverged: the loss grew beyond all bounds",
     None: "Going on, or killed: the log has no end yet",
 }
 
