@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,10 +26,11 @@ from napari_softseg.training.losses import TrainingLoss
 from napari_softseg.training.network import (
     make_network,
 )
-from napari_softseg.training.options import FREE, Loss, TrainOptions, as_json
+from napari_softseg.training.options import FREE, SECOND_STAGE, Loss, TrainOptions, as_json, train_options
 from napari_softseg.training.processes import Processes
 from napari_softseg.training.report.run_log import Event
-from napari_softseg.training.run_folder import RunFolder
+from napari_softseg.training.run_folder import RunFolder, State
+from napari_softseg.training.schedule import Schedule
 from napari_softseg.training.tensorboard import TensorBoardLog
 from napari_softseg.training.trainer import Trainer, autocast_type, class_list
 
@@ -58,6 +59,8 @@ def iter_train(
     resume: bool = False,
     strict: bool = False,
     stop: threading.Event | None = None,
+    stop_after: int | None = None,
+    first_stage: str | Path | None = None,
 ) -> Generator[Event, None, TrainResult]:
     """Train one model on the images of one or more annotated folders.
 
@@ -77,6 +80,11 @@ def iter_train(
         Refuse folders with files that cannot be read, rather than leave these out.
     stop
         Set it from elsewhere to end after the current step, with everything saved.
+    stop_after
+        Epochs after which to end as if stopped.
+    first_stage
+        Folder of another run that has come no further than the end of its first stage: begin where it
+        stands. What comes of it is what training from the start would give.
 
     Yields
     ------
@@ -86,7 +94,7 @@ def iter_train(
     Raises
     ------
     InputError
-        If the data, the run's folder or the options do not fit; nothing was written then.
+        If the data, the run's folder, the first stage or the options do not fit; nothing was written then.
     """
     stop = stop or threading.Event()
     processes = Processes(options.device)
@@ -105,10 +113,14 @@ def iter_train(
     with ExitStack() as stack:
         folder = RunFolder(Path(run))
         resume = resume and folder.config_path.exists()
+        branch = None
+        if first_stage is not None and not resume:
+            branch = _first_stage(RunFolder(Path(first_stage)), config, options, len(annotated))
         torch.manual_seed(options.seed)
         # a state holds all of the network: going on needs no other weights
-        network = make_network(annotated, options, begun=resume and folder.state_path.exists())
-        state = None
+        begun = branch is not None or (resume and folder.state_path.exists())
+        network = make_network(annotated, options, begun=begun)
+        state = branch
         if processes.first:
             stack.enter_context(folder)
             if resume:
@@ -117,12 +129,14 @@ def iter_train(
                 folder.forget_after(*((state.epoch, state.step) if state else (0, 0)))
             else:
                 folder.create(config)
+                if first_stage is not None and branch is not None:
+                    folder.begin_with(RunFolder(Path(first_stage)), branch)
         processes.wait()
         if not processes.first and resume:
             state = folder.load_state()
         trainer = Trainer(folder, annotated, masks, options, processes, network, loss, precision)
         tensorboard = stack.enter_context(TensorBoardLog(folder.path))
-        events = trainer.run(state, stop)
+        events = trainer.run(state, stop, stop_after)
         began = time.perf_counter()
         while True:
             try:
@@ -149,19 +163,35 @@ def iter_train(
     return result
 
 
-def check_same_run(then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Raise InputError if a run that goes on would be another one than it was."""
+def check_same_run(
+    then: Mapping[str, Any],
+    now: Mapping[str, Any],
+    *,
+    free: Collection[str] = FREE,
+    otherwise: str = "train into another folder",
+) -> None:
+    """Raise InputError if a run that goes on would be another one than it was.
+
+    Parameters
+    ----------
+    then, now
+        Settings of a run as its folder keeps them.
+    free
+        Options that may differ.
+    otherwise
+        What the message tells people to do who do want something else.
+    """
     for name, value in now["options"].items():
-        if name not in FREE and then["options"].get(name) != value:
+        if name not in free and then["options"].get(name) != value:
             raise InputError(
                 f"The run has {name} {then['options'].get(name)}, but now it is {value}; "
-                "go on with the same options, or train into another folder."
+                f"go on with the same options, or {otherwise}."
             )
     for what, value in (("val", now["val"]), ("processes", now["processes"])):
         if then.get(what) != value:
             raise InputError(
                 f"The run has {what} {then.get(what)}, but now it is {value}; go on with the same, "
-                "or train into another folder."
+                f"or {otherwise}."
             )
     for what in ("images", "classes"):
         if then[what] != now[what]:
@@ -172,6 +202,38 @@ def check_same_run(then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
                 f"The {what} of the run have changed ({', '.join(changed[:3]) or 'their order'}); "
                 "train into another folder, from this model with --weights RUN."
             )
+
+
+def _first_stage(folder: RunFolder, config: Mapping[str, Any], options: TrainOptions, n_images: int) -> State:
+    """Return the state of a run whose first stage is that of a run of these settings.
+
+    Raises
+    ------
+    InputError
+        If it is another one, or has gone on to its second stage.
+    """
+    then = folder.config()
+    check_same_run(
+        then, config, free=(*FREE, *SECOND_STAGE), otherwise="leave out --first-stage to train from the start"
+    )
+    state = folder.load_state()
+    if state is None or state.step == 0:
+        raise InputError(f"{folder.path} has not been trained yet; train it first with --stop-after EPOCHS.")
+    if options.loss == Loss.FULL:
+        raise InputError("Loss full has no first stage; leave out --first-stage to train from the start.")
+    schedules = [Schedule(one, n_images) for one in (train_options(**then["options"]), options)]
+    end = min(schedule.warmup_epochs for schedule in schedules)
+    if state.step > end * schedules[0].steps_per_epoch:
+        raise InputError(
+            f"{folder.path} has gone on to epoch {state.epoch + 1}, but what both runs share ends with epoch "
+            f"{end}; give a run that was stopped before, with --stop-after {end}."
+        )
+    if schedules[0].learning_rate(state.step - 1) != schedules[1].learning_rate(state.step - 1):
+        raise InputError(
+            f"{folder.path} was trained at other learning rates, since it has no second stage or this run has "
+            "none; leave out --first-stage to train from the start."
+        )
+    return state
 
 
 def _open(path: str | Path, options: TrainOptions, strict: bool) -> AnnotatedFolder:

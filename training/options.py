@@ -276,6 +276,23 @@ PRESETS: dict[Preset, dict[str, Any]] = {
 FREE = ("device", "workers")
 """Options that do not change what is computed."""
 
+SECOND_STAGE = (
+    "loss",
+    "relaxation",
+    "cross_entropy",
+    "neighborhood",
+    "eta",
+    "lambda_",
+    "bandwidth",
+    "reach",
+    "sweeps",
+    "normalisation",
+    "hard_labels",
+    "entropy",
+    "lr_self",
+)
+"""Options that change nothing before the second stage begins."""
+
 
 def train_options(**given: Any) -> TrainOptions:
     """Return the options of the preset named in `given`, changed by the rest of `given`.

@@ -7,6 +7,7 @@ dies at, the folder opens and the run goes on.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,6 +104,20 @@ class RunFolder:
             If the folder holds no run, or one of a newer version.
         """
         return read_config(self.path)
+
+    def begin_with(self, other: RunFolder, state: State) -> None:
+        """Take over the models, the log and the state of another run, up to that state.
+
+        The state comes last: without it a run that goes on begins anew.
+        """
+        models = [path for path in other.path.glob("*.safetensors") if path != other.state_path]
+        for source in [*models, *(path.with_suffix(".json") for path in models)]:
+            with replacing(self.path / source.name) as (temporary,):
+                shutil.copyfile(source, temporary)
+        for event in read_events(other.path):
+            if _before(event, state.epoch, state.step):
+                self.append(event)
+        self.save_state(state)
 
     def append(self, event: Event) -> None:
         """Add an event to the log."""

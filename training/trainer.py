@@ -77,7 +77,9 @@ class Trainer:
         self.masks = masks
         self.skipped = [*annotated.skipped, *([] if masks is None else masks.skipped)]
 
-    def run(self, state: State | None, stop: threading.Event) -> Generator[Event, None, tuple[str, str]]:
+    def run(
+        self, state: State | None, stop: threading.Event, stop_after: int | None = None
+    ) -> Generator[Event, None, tuple[str, str]]:
         """Yield events; return status and message."""
         schedule, options = self.schedule, self.options
         first_epoch, step = 0, 0
@@ -90,6 +92,8 @@ class Trainer:
         yield self._start_event(step)
         began, first_step = time.perf_counter(), step
         for epoch in range(first_epoch, options.epochs):
+            if epoch == stop_after:
+                return STOPPED, f"stopped after epoch {epoch} of {options.epochs}; --resume goes on"
             epoch_began = time.perf_counter()
             draws = schedule.batches(epoch, self.processes.number, step - epoch * schedule.steps_per_epoch)
             batches = self.crops.batches(draws, self._workers)

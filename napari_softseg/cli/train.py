@@ -58,6 +58,14 @@ def add_command(commands: Any) -> None:
     parser.add_argument("--each", action="store_true", help="one model per folder, in RUN/FOLDER")
     parser.add_argument("--resume", action="store_true", help="go on with the run in RUN")
     parser.add_argument(
+        "--stop-after", metavar="N", type=_epochs, help="stop after that epoch of --epochs; --resume goes on"
+    )
+    parser.add_argument(
+        "--first-stage",
+        metavar="RUN",
+        help="begin where another run was stopped in its first stage, to try another second one",
+    )
+    parser.add_argument(
         "--strict", action="store_true", help="refuse folders with damaged files instead of leaving these out"
     )
     parser.add_argument(
@@ -103,16 +111,17 @@ def run(arguments: argparse.Namespace) -> int:
             raise InputError(f"Folders need different names with --each, but got {', '.join(names)}.")
         jobs = [([folder], output / name) for folder, name in zip(folders, names, strict=True)]
     code = 0
+    stop = threading.Event()
     for job_folders, job_output in jobs:
         try:
-            result = _train(job_folders, job_output, options, arguments)
+            result = _train(job_folders, job_output, options, arguments, stop)
         except InputError as error:
             if len(jobs) == 1:
                 raise
             print(f"napari-softseg: error: {job_output}: {error}", file=sys.stderr)
             code = 2
             continue
-        if result.status == STOPPED:
+        if result.status == STOPPED and stop.is_set():
             return 130
         if result.status == DIVERGED:
             print(f"napari-softseg: error: {result.message}", file=sys.stderr)
@@ -146,12 +155,21 @@ def _read_config(path: Path) -> dict[str, Any]:
     return chosen
 
 
+def _epochs(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of epochs from 1, but got {text!r}")
+    return int(text)
+
+
 def _train(
-    folders: list[Path], output: Path, options: TrainOptions, arguments: argparse.Namespace
+    folders: list[Path],
+    output: Path,
+    options: TrainOptions,
+    arguments: argparse.Namespace,
+    stop: threading.Event,
 ) -> TrainResult:
     from napari_softseg.training.loop import iter_train
 
-    stop = threading.Event()
     steps = iter_train(
         folders,
         output,
@@ -160,6 +178,8 @@ def _train(
         resume=arguments.resume,
         strict=arguments.strict,
         stop=stop,
+        stop_after=arguments.stop_after,
+        first_stage=arguments.first_stage,
     )
     with interrupt_sets(stop), _shown(arguments) as show:
         while True:

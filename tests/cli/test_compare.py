@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from PIL import Image
 
 from napari_softseg.training.compare.runs import CompareProgress, Outcome, Plan, iter_runs
 from napari_softseg.training.compare.variants import SCHEDULES, ScheduleName, chosen_variants
-from napari_softseg.training.report.run_log import read_run
+from napari_softseg.training.report.run_log import read_events, read_run
 from tests.cli.conftest import RunProgram
 
 FLAGS = ["--schedule", "tiny", "--weights", "none", "--device", "cpu", "--crop", "32", "--resize", "48"]
@@ -82,14 +83,38 @@ def test_a_comparison_that_is_stopped_goes_on(data: Path, tmp_path: Path) -> Non
     plan = Plan(data, data, tmp_path / "out", chosen_variants(["pce"]), (0,), settings)
     stop = threading.Event()
     seen, outcomes = _drained(plan, stop, stop_after=1)
-    log = read_run(plan.runs[0].folder)
-    assert (outcomes, log.status) == ([], "stopped")
-    assert 1 <= len(log.epochs) < 3
-    done = len(log.epochs)
+    first = plan.runs[0].first_stage
+    assert first is not None
+    assert outcomes == []
+    begun = [read_run(one.folder) for one in (first, plan.runs[0]) if one.folder.exists()]
+    assert {log.status for log in begun} == {"stopped"}
+    done = max(len(log.epochs) for log in begun)
+    assert 1 <= done < 3
     seen, outcomes = _drained(plan, threading.Event())
     assert [outcome.failure for outcome in outcomes] == [""]
     assert seen[0].epoch == done + 1  # not from the beginning
     assert [epoch.number for epoch in read_run(plan.runs[0].folder).epochs] == list(range(1, 4))
+
+
+def test_what_runs_share_is_trained_once(data: Path, tmp_path: Path) -> None:
+    settings = {**SCHEDULES[ScheduleName.TINY], "weights": "none", "crop": 32, "device": "cpu"}
+    names = ["pce", "gd-nn", "soft-cd-length0"]
+    plan = Plan(data, data, tmp_path / "out", chosen_variants(names), (0,), settings)
+    steps = iter_runs(plan, jobs=2)
+    with suppress(StopIteration):
+        while True:
+            next(steps)
+    outcomes = [read_run(run.folder) for run in plan.runs]
+    assert [log.status for log in outcomes] == ["finished"] * 3
+    shared, points = (
+        read_events(tmp_path / "out" / f"first_stage_{name}") for name in ("seed0", "length_ratio0.0_seed0")
+    )
+    assert [event["event"] for event in shared] == ["start", "step", "epoch", "end"]
+    assert shared[1] != points[1]
+    for name, begin in (("pce", shared), ("gd-nn", shared), ("soft-cd-length0", points)):
+        events = read_events(tmp_path / "out" / f"{name}_seed0")
+        assert events[1:3] == begin[1:3]  # to the last second: they were not trained again
+        assert [event["event"] for event in events[3:]] == ["start", "step", "epoch", "end"]
 
 
 def _drained(

@@ -122,11 +122,75 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(folder: Path, straight: 
         assert result.status == events[-1]["status"] == "stopped"
     finish(iter_train([folder], run, tiny(), val=folder, resume=True))
     assert_same_models(run, straight)
-    ours, theirs = (
-        [{**e, "seconds": 0, "eta_s": 0, "run": ""} for e in read_events(r) if e["event"] != "start"]
-        for r in (run, straight)
-    )
-    assert ours == theirs
+    assert without_times(run) == without_times(straight)
+
+
+def without_times(run: Path) -> list[dict[str, Any]]:
+    return [
+        {**event, "seconds": 0, "eta_s": 0, "run": ""}
+        for event in read_events(run)
+        if event["event"] != "start"
+    ]
+
+
+@pytest.fixture(scope="module")
+def first_stage(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of another second stage than `straight`, stopped before it began."""
+    run = tmp_path_factory.mktemp("runs") / "first"
+    options = tiny(relaxation="bl", cross_entropy="rce", eta=5, lambda_=1, sweeps=1, normalisation="seeds")
+    _, result = finish(iter_train([folder], run, options, val=folder, stop_after=2))
+    assert (result.status, result.message) == ("stopped", "stopped after epoch 2 of 4; --resume goes on")
+    return run
+
+
+def test_a_run_from_the_first_stage_of_another_is_one_from_the_start(
+    folder: Path, straight: Path, first_stage: Path, tmp_path: Path
+) -> None:
+    untouched = (first_stage / "log.jsonl").read_bytes()
+    finish(iter_train([folder], tmp_path / "run", tiny(), val=folder, first_stage=first_stage))
+    assert_same_models(tmp_path / "run", straight)
+    assert without_times(tmp_path / "run") == without_times(straight)
+    assert (first_stage / "log.jsonl").read_bytes() == untouched
+
+
+@pytest.mark.parametrize("normalisation", ["means", "seeds"])
+def test_strokes_alone_share_the_first_stage(
+    normalisation: str, folder: Path, first_stage: Path, tmp_path: Path
+) -> None:
+    options = tiny(loss="pce", normalisation=normalisation)
+    finish(iter_train([folder], tmp_path / "straight", options, val=folder))
+    finish(iter_train([folder], tmp_path / "run", options, val=folder, first_stage=first_stage))
+    assert_same_models(tmp_path / "run", tmp_path / "straight")
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"lr": 0.5}, "has lr 0.001, but now it is 0.5"),
+        ({"warmup": 0.25}, "has warmup 0.5, but now it is 0.25"),
+        ({"loss": "full"}, "Loss full has no first stage"),
+    ],
+)
+def test_another_first_stage_is_refused(
+    options: dict[str, Any], says: str, folder: Path, first_stage: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=says):
+        next(iter_train([folder], tmp_path / "run", tiny(**options), val=folder, first_stage=first_stage))
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_a_run_in_its_second_stage_is_no_first_stage(folder: Path, straight: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"gone on to epoch 5.* with --stop-after 2"):
+        next(iter_train([folder], tmp_path / "run", tiny(eta=1), val=folder, first_stage=straight))
+    with pytest.raises(InputError, match="holds no training run"):
+        next(iter_train([folder], tmp_path / "run", tiny(), val=folder, first_stage=folder))
+
+
+def test_a_schedule_of_its_own_is_another_first_stage(folder: Path, tmp_path: Path) -> None:
+    finish(iter_train([folder], tmp_path / "first", tiny(restart=True), stop_after=1))
+    options = tiny(restart=True, loss="pce")
+    with pytest.raises(InputError, match="other learning rates"):
+        next(iter_train([folder], tmp_path / "run", options, first_stage=tmp_path / "first"))
 
 
 def test_a_killed_run_goes_on_as_if_it_had_not_been_killed(

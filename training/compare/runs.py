@@ -2,6 +2,7 @@
 
 A process of its own frees its memory when it ends, and whatever happens to it leaves the
 others alone. What is there from before is kept: finished runs are read, others gone on with.
+The first stage of runs that differ in the second alone is trained once.
 """
 
 from __future__ import annotations
@@ -14,17 +15,19 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
 from napari_softseg.errors import InputError
 from napari_softseg.saving import replacing
 from napari_softseg.training.compare.variants import Variant
-from napari_softseg.training.options import FREE, TrainOptions, as_json, train_options
+from napari_softseg.training.options import FREE, SECOND_STAGE, Loss, TrainOptions, as_json, train_options
 from napari_softseg.training.report.run_log import CONFIG, DIVERGED, FINISHED, RunLog, read_run
+from napari_softseg.training.schedule import Schedule
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,26 +45,62 @@ class Plan:
     @property
     def runs(self) -> list[PlannedRun]:
         """Every variant with the first seed, then with the second: an early look sees all variants."""
-        return [
-            PlannedRun(
-                variant,
-                seed,
-                self.out / f"{variant.name}_seed{seed}",
-                train_options(**{**self.settings, **variant.options, "seed": seed}),
-            )
-            for seed in self.seeds
-            for variant in self.variants
-        ]
+        return [self._run(variant, seed) for seed in self.seeds for variant in self.variants]
+
+    def _run(self, variant: Variant, seed: int) -> PlannedRun:
+        chosen = {**self.settings, **variant.options, "seed": seed}
+        run = PlannedRun(self.out / f"{variant.name}_seed{seed}", chosen, variant, seed)
+        options = run.options
+        # without a second stage there is one schedule for all epochs, which --restart makes another one
+        if options.loss == Loss.FULL or (options.loss == Loss.PCE and options.restart):
+            return run
+        shared = {name: value for name, value in variant.options.items() if name not in SECOND_STAGE}
+        name = "_".join(["first_stage", *(f"{key}{value}" for key, value in shared.items()), f"seed{seed}"])
+        first = FirstStage(self.out / name, {**self.settings, **shared, "loss": Loss.SELF, "seed": seed})
+        return replace(run, first_stage=first) if first.epochs else run
+
+
+@dataclass(frozen=True, slots=True)
+class FirstStage:
+    """What runs have in common that differ in their second stage only: trained once."""
+
+    folder: Path
+    chosen: dict[str, Any]
+
+    @property
+    def options(self) -> TrainOptions:
+        """All options."""
+        return train_options(**self.chosen)
+
+    @property
+    def epochs(self) -> int:
+        """After which it ends."""
+        return Schedule(self.options, n_images=1).warmup_epochs
+
+    @property
+    def done(self) -> bool:
+        """Whether it has been trained."""
+        return (self.folder / CONFIG).exists() and any(
+            epoch.number == self.epochs for epoch in read_run(self.folder).epochs
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedRun:
     """One network to train."""
 
+    folder: Path
+    chosen: dict[str, Any]
+    """Options that are not the preset's."""
     variant: Variant
     seed: int
-    folder: Path
-    options: TrainOptions
+    first_stage: FirstStage | None = None
+    """Where it begins; None: from the start."""
+
+    @property
+    def options(self) -> TrainOptions:
+        """All options."""
+        return train_options(**self.chosen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,17 +159,28 @@ def iter_runs(
     outcomes: dict[str, Outcome] = {}
     for run in runs:
         log = read_run(run.folder) if (run.folder / CONFIG).exists() else None
-        if log is not None:
-            _check_same(plan, run)
+        for begun in (run, run.first_stage):
+            if begun is not None and (begun.folder / CONFIG).exists():
+                _check_same(plan, begun)
         if log is not None and log.status in (FINISHED, DIVERGED):
             outcomes[run.folder.name] = _outcome(run, log)
         else:
             waiting.append(run)
     events: queue.Queue[tuple[PlannedRun, dict[str, Any] | None]] = queue.Queue()
     epochs = {run.folder.name: 0 for run in waiting}
+    first_stages: dict[Path, threading.Lock] = defaultdict(threading.Lock)
     with ThreadPoolExecutor(jobs) as pool:
         futures: dict[str, Future[str]] = {
-            run.folder.name: pool.submit(_train, plan, run, jobs, stop, events.put) for run in waiting
+            run.folder.name: pool.submit(
+                _train,
+                plan,
+                run,
+                jobs,
+                stop,
+                events.put,
+                None if run.first_stage is None else first_stages[run.first_stage.folder],
+            )
+            for run in waiting
         }
         ended = 0
         try:
@@ -167,7 +217,7 @@ def _make_folder(out: Path) -> None:
         ) from None
 
 
-def _check_same(plan: Plan, run: PlannedRun) -> None:
+def _check_same(plan: Plan, run: PlannedRun | FirstStage) -> None:
     """Raise InputError if the run in the folder is another one than the plan has."""
     config = json.loads((run.folder / CONFIG).read_bytes())
     wanted = {
@@ -203,21 +253,35 @@ def _train(
     jobs: int,
     stop: threading.Event,
     put: Callable[[tuple[PlannedRun, dict[str, Any] | None]], None],
+    alone: threading.Lock | None,
 ) -> str:
-    """Train in a process, hand on its events and then None; return why it failed, or an empty text."""
+    """Train in processes, hand on their events and then None; return why one failed, or an empty text.
+
+    Whichever run comes first trains the stage it shares, holding the lock; the others wait for it.
+    """
     try:
+        first = run.first_stage
+        if first is not None and alone is not None and not (run.folder / CONFIG).exists():
+            with alone:
+                if not stop.is_set() and not first.done:
+                    command = [*_command(plan, first), "--stop-after", str(first.epochs)]
+                    failure = _run_process(command, run, jobs, stop, put)
+                    if failure:
+                        return failure
         if stop.is_set():
             return ""
-        return _run_process(_command(plan, run), run, jobs, stop, put)
+        command = _command(plan, run)
+        if first is not None:
+            command += ["--first-stage", str(first.folder)]
+        return _run_process(command, run, jobs, stop, put)
     finally:
         put((run, None))
 
 
-def _command(plan: Plan, run: PlannedRun) -> list[str]:
+def _command(plan: Plan, run: PlannedRun | FirstStage) -> list[str]:
     """Return the command of a run, its options in a file beside its folder."""
     config = run.folder.with_name(f"{run.folder.name}.yaml")
-    chosen = {**plan.settings, **run.variant.options, "seed": run.seed}
-    plain = {name: str(value) if isinstance(value, str) else value for name, value in chosen.items()}
+    plain = {name: str(value) if isinstance(value, str) else value for name, value in run.chosen.items()}
     with replacing(config) as (temporary,):
         temporary.write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")  # JSON is YAML
     command = [sys.executable, "-m", "napari_softseg", "train", str(plan.train), "--val", str(plan.val)]
