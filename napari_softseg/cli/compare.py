@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """Train every variant of the paper's comparisons and write what came out.
 
-Every run is a train command of its own in OUT/VARIANT_seedN. The same command again
-keeps finished runs and goes on with interrupted ones. All variants with three seeds are
+Every run is a train command of its own in OUT/VARIANT_seedN; the first stage, which
+most of them share, is trained once. The same command again keeps finished runs and
+goes on with interrupted ones. All variants with three seeds are
 75 runs: begin with --schedule tiny, or --only full,pce,soft-cd --seeds 0. OUT gets results.md with tables
 and a plot, results.json and results.csv.
 
