@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from napari_softseg.errors import InputError
 from napari_softseg.project import manifest as manifests
@@ -39,6 +40,19 @@ class LockedFolder(ProjectReader):
                 self.read_only = "it was closed"
                 self._lock.release()
                 self._lock = None
+
+    def remember(self, **settings: Any) -> None:
+        """Set these settings, anything JSON can hold, and keep the others.
+
+        Raises
+        ------
+        InputError
+            If nothing may be written.
+        """
+        with self._changing():
+            now = self._manifest.settings
+            if any(now.get(name) != value for name, value in settings.items()):
+                self._write(replace(self._manifest, settings=manifests.plain({**now, **settings})))
 
     def _write(self, manifest: Manifest) -> None:
         path = self.path / manifests.FILE

@@ -26,7 +26,7 @@ class ModelSession:
     """Which network is used in one viewer.
 
     Its classes are matched by name to those of the scribbles. Where they are others, the strokes alone are
-    solved, and :attr:`error` says why.
+    solved, and :attr:`mismatch` says why.
     """
 
     changed = Signal()
@@ -37,13 +37,15 @@ class ModelSession:
     def __init__(self, session: ScribbleSession, loop: SolveLoop) -> None:
         self.session = session
         self.loop = loop
-        self.error = ""
-        """Why the network is not used; empty if it is, or if there is none."""
+        self.mismatch = ""
+        """Why the network is not used for the classes of now; empty if it is, or if there is none."""
+        self._refused = ""
         self._network: TrainedNetwork | None = None
         self._path: Path | None = None
         self._follow: Path | None = None
         self._last_read: FileVersion | None = None
         self._asked: Path | None = None
+        self._must_fit = True
         self._reader = LiveSolver(lambda: None)
         self._reader.done.connect(self._on_read)
         self._reader.failed.connect(self._on_failed)
@@ -57,6 +59,11 @@ class ModelSession:
     def path(self) -> Path | None:
         """The file, or folder of a run, that is used; None while strokes alone are solved."""
         return self._path
+
+    @property
+    def error(self) -> str:
+        """What a person has to know: why the network is not used, or another was refused; empty if nothing."""
+        return self.mismatch or self._refused
 
     @property
     def name(self) -> str:
@@ -86,20 +93,21 @@ class ModelSession:
         """Whether no network is being read."""
         return not self._reader.busy
 
-    def use(self, path: Path | None) -> None:
+    def use(self, path: Path | None, *, must_fit: bool = True) -> None:
         """Use the network of this file or run as soon as it is read; None returns to the strokes alone.
 
-        One that cannot be read, or has other classes, is refused by :attr:`failed`: the one in use stays.
+        One that cannot be read is refused by :attr:`failed`, and so is one of other classes if it must fit:
+        the one in use stays.
         """
         self._timer.stop()
-        self._follow = None
+        self._follow, self._refused = None, ""
         if path is None:
             self._reader.cancel()
             self._network, self._path, self._last_read = None, None, None
             self._match()
             self.changed.emit()
         else:
-            self._asked = path
+            self._asked, self._must_fit = path, must_fit
             self._reader.submit(partial(_read, path))
 
     def close(self) -> None:
@@ -111,7 +119,7 @@ class ModelSession:
 
     def _look_again(self) -> None:
         if self._follow is not None and not self._reader.busy:
-            self._asked = self._follow
+            self._asked, self._must_fit = self._follow, True
             self._reader.submit(partial(_read_newer, self._follow, self._last_read))
 
     def _on_read(self, network: "TrainedNetwork | None") -> None:
@@ -121,36 +129,37 @@ class ModelSession:
         before = self._network, self._path
         self._network, self._path = network, self._asked
         self._match()
-        if self.error:
-            error = InputError(self.error)
+        if self.mismatch and self._must_fit:
+            error = InputError(self.mismatch)
             self._network, self._path = before
             self._match()
             self._on_failed(error)
         else:
+            self._refused = ""
             self.changed.emit()
 
     def _on_failed(self, error: Exception) -> None:
         self._timer.stop()  # the next look would fail as well
         self._follow = None
-        self.error = str(error)
+        self._refused = str(error)
         self.failed.emit(error)
         self.changed.emit()
 
     def _match(self) -> None:
         """Give the loop the network for the classes as they are now."""
         if self._network is None or self.session.scribbles is None:
-            self.loop.model, self.error = None, ""
+            self.loop.model, self.mismatch = None, ""
             return
         from napari_softseg.training.first_guess import NetworkUnary  # loaded already, by the reader
 
         self._name_new_classes(self._network)
-        error = self.error
+        before = self.mismatch
         try:
             names = {entry.value: entry.name for entry in self.session.classes}
-            self.loop.model, self.error = NetworkUnary.matching(self._network, names), ""
+            self.loop.model, self.mismatch = NetworkUnary.matching(self._network, names), ""
         except InputError as reason:
-            self.loop.model, self.error = None, str(reason)
-        if self.error != error:
+            self.loop.model, self.mismatch = None, str(reason)
+        if self.mismatch != before:
             self.changed.emit()
 
     def _name_new_classes(self, network: "TrainedNetwork") -> None:

@@ -6,7 +6,7 @@ from napari_softseg.widgets.model_session import ModelSession
 
 
 class NetworkRow(QWidget):
-    """A view of a ModelSession; hidden while strokes alone are solved."""
+    """A view of a ModelSession; hidden while strokes alone are solved, unless there is a reason to tell."""
 
     def __init__(self, model: ModelSession, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -25,6 +25,9 @@ class NetworkRow(QWidget):
 
     def refresh(self) -> None:
         """Show the network of now."""
-        why_not = f", not used: {self._model.error}" if self._model.error else ""
-        self.label.setText(f"first guess: network {self._model.name}{why_not}")
-        self.setVisible(self._model.path is not None)
+        model = self._model
+        guess = f"network {model.name}" if model.path is not None else "strokes alone"
+        joint = ", not used: " if model.mismatch else ". " if model.error else ""
+        self.label.setText(f"first guess: {guess}{joint}{model.error}")
+        self.button.setText("Drop" if model.path is not None else "OK")
+        self.setVisible(model.path is not None or bool(model.error))

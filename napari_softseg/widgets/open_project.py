@@ -106,11 +106,10 @@ class OpenProject:
         return f"The last strokes are in {folder}: import them once the project can be written."
 
     def _remember(self, current: str | None) -> None:
-        settings = self.project.manifest.settings
-        if current is None or self.project.read_only or settings.get(CURRENT) == current:
+        if current is None or self.project.read_only:
             return
         try:
-            self.project.change(settings={**settings, CURRENT: current})
+            self.project.remember(**{CURRENT: current})
         except InputError:  # the disk is full or the folder gone, which a person has been told
             return
 

@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QWidget
 from napari_softseg.widgets.all_planes import AllPlanes
 from napari_softseg.widgets.command_line import CommandLine
 from napari_softseg.widgets.model_session import ModelSession
+from napari_softseg.widgets.network_memory import NetworkMemory
 from napari_softseg.widgets.predict_all import PredictAll
 from napari_softseg.widgets.project_session import ProjectSession
 from napari_softseg.widgets.session import ScribbleSession
@@ -37,6 +38,7 @@ class Workspace:
         self.command_line = CommandLine(self.session, self.loop)
         self.project = ProjectSession(self.session, self.loop)
         self.model = ModelSession(self.session, self.loop)
+        self.network_memory = NetworkMemory(self.project, self.model)
         self.training = TrainingSession(self.project)
         self.predict_all = PredictAll(self.project, self.model, self.loop)
         self.spots = UncertainSpots(self.session, self.loop)
@@ -72,6 +74,7 @@ class Workspace:
         self.spots.close()
         self.predict_all.close()
         self.training.close()
+        self.network_memory.close()
         self.model.close()
         self.project.close()
         self.command_line.close()
