@@ -30,12 +30,10 @@ class Desk:
     def model(self) -> ModelSession:
         return Workspace.of(self.made.viewer).model
 
-    @property
     def remembered(self) -> object:
         with open_project(self.made.folder, read_only=True) as project:
             return project.manifest.settings.get(NETWORK)
 
-    @property
     def has_labels(self) -> bool:
         image = self.made.stage.dock.session.image
         layer = None if image is None else result_layer(self.made.viewer, image, SOFT_LABELS)
@@ -79,42 +77,42 @@ def test_it_is_in_use_again_when_the_project_opens(desk: Desk) -> None:
     save_color_network(run / "best.safetensors")
     assert not desk.row.isVisible()
     desk.use(run)
-    assert desk.remembered == "models/run-001"
-    assert desk.has_labels
+    assert desk.remembered() == "models/run-001"
+    assert desk.has_labels()
     desk.made.project.close()
     desk.use(None)  # what is done without the project is not the project's
     desk.open()
     assert desk.model.path == run
     assert desk.row.isVisible()
-    assert desk.has_labels
+    assert desk.has_labels()
     desk.row.button.click()
     desk.settle()
-    assert desk.remembered is None
+    assert desk.remembered() is None
     desk.made.project.close()
     desk.open()
     assert desk.model.path is None
-    assert not desk.has_labels
+    assert not desk.has_labels()
     assert desk.made.failures == []
 
 
 def test_each_project_has_its_own(desk: Desk, tmp_path: Path) -> None:
     network = save_color_network(tmp_path / "colors.safetensors")
     desk.use(network)
-    assert desk.remembered == str(network)
+    assert desk.remembered() == str(network)
     make_project(tmp_path / "other")
     desk.open(tmp_path / "other")
     assert desk.model.path is None
-    assert not desk.has_labels
+    assert not desk.has_labels()
     desk.open()
     assert desk.model.path == network
-    assert desk.has_labels
+    assert desk.has_labels()
     desk.made.project.save_as(tmp_path / "copy")
     desk.settle()
     assert desk.model.path == network
     desk.made.project.create(tmp_path / "new")  # goes on with what is in use
     desk.settle()
     desk.made.folder = tmp_path / "new"
-    assert desk.remembered == str(network)
+    assert desk.remembered() == str(network)
 
 
 def test_one_that_is_gone_is_told_in_a_line(desk: Desk, tmp_path: Path) -> None:
@@ -130,9 +128,9 @@ def test_one_that_is_gone_is_told_in_a_line(desk: Desk, tmp_path: Path) -> None:
     assert not [w for w in QApplication.topLevelWidgets() if isinstance(w, QDialog) and w.isVisible()]
     desk.made.stage.stroke((10, 10), (40, 15), value=1)
     desk.made.stage.stroke((10, 40), (40, 45), value=2)
-    assert desk.has_labels
+    assert desk.has_labels()
     assert f"There is no model {network}" in desk.row.label.text()
-    assert desk.remembered == str(network)  # its disk may come back
+    assert desk.remembered() == str(network)  # its disk may come back
     (tmp_path / "away").rename(network)
     desk.made.project.close()
     desk.open()
