@@ -65,8 +65,14 @@ and only where the pen fits. Every method gets the strokes its own mistakes ask 
 earlier get fewer. Nothing is left to chance. The mean IoU of an image is over the classes of its truth.
 
 Seconds are the processor's, summed over its cores.
+"""
 
-![Mean IoU against strokes and seconds](images/annotator.png)
+NETWORK_PAGE = """# How many strokes it takes with a network
+
+Written by `OMP_NUM_THREADS=1 python benchmarks/annotator.py --model RUN --data FOLDER --write`: the annotator of
+[annotator.md](annotator.md) on images that a network was not trained on. With the network there are labels before
+the first stroke, so its round 0 has none, and every later round corrects; what it says is mixed with what the
+strokes say, as in the viewer.
 """
 
 
@@ -157,10 +163,14 @@ class Step:
     """The method's, since the beginning."""
 
 
-def annotate(case: Case, method: Labeller, rounds: int) -> list[Step]:
-    """Return the first strokes' step and that of every round; the last one repeats when nothing is left to draw."""
-    blank = replace(case, scribbles=np.full_like(case.scribbles, IGNORE))
-    now, strokes = corrected(blank, None)
+def annotate(case: Case, method: Labeller, rounds: int, *, blind: bool = True) -> list[Step]:
+    """Return the first strokes' step and that of every round; the last one repeats when nothing is left to draw.
+
+    Who is not `blind` sees labels before the first stroke, and draws none where they are right.
+    """
+    now, strokes = replace(case, scribbles=np.full_like(case.scribbles, IGNORE)), 0
+    if blind:
+        now, strokes = corrected(now, None)
     steps: list[Step] = []
     seconds = 0.0
     while len(steps) <= rounds:
@@ -182,20 +192,18 @@ def forest_of(case: Case) -> Labeller:
 
 
 def network_of(path: Path) -> Callable[[Case], Labeller]:
-    """Return what has a trained network's prediction as the unary; its class values must be the truth's."""
-    from napari_softseg.models import load_model
-    from napari_softseg.training.predict import predict_image
+    """Return what has a trained network for its first guess; its class values must be the truth's."""
+    from napari_softseg.training.first_guess import NetworkUnary, TrainedNetwork
 
-    network = load_model(path).model
-    values = network.config.class_values
+    network = TrainedNetwork(path)
+    values = network.class_values
+    unary = NetworkUnary(network, values, tuple(range(len(values))))
 
-    def made(case: Case) -> Labeller:
-        guess = predict_image(network, case.image, device="cpu")
-        return lambda now: (
-            solve(now.image, now.scribbles, unary=guess, classes=values, unlabelled=IGNORE).labels
-        )
+    def labels(case: Case) -> Array:
+        guess = unary.guess(case.image, case.scribbles, unlabelled=IGNORE, device="cpu")
+        return solve(case.image, case.scribbles, unary=guess, classes=values, unlabelled=IGNORE).labels
 
-    return made
+    return lambda _: labels
 
 
 PEER = "random_walker (cg_mg)"
@@ -205,6 +213,7 @@ METHODS: dict[str, Callable[[Case], Labeller]] = {
     PEER: lambda _: walker,
     "random forest": forest_of,
 }
+NETWORK = "ours, with the network"
 """What makes a labeller for an image."""
 
 Runs = dict[str, list[list[Step]]]
@@ -333,9 +342,13 @@ def main() -> int:
     parser.add_argument("--every", type=int, default=1, help="only every n-th image")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
-    parser.add_argument("--model", type=Path, help="also with this network's prediction as the unary")
+    parser.add_argument("--model", type=Path, help="also with this network for the first guess")
     parser.add_argument("--keep", type=Path, help="JSON file of runs: what it holds is not run again")
-    parser.add_argument("--write", action="store_true", help="write docs/annotator.md and its plot as well")
+    parser.add_argument(
+        "--write",
+        action="store_true",
+        help="write docs/annotator.md, or annotator_network.md, and its plot as well",
+    )
     args = parser.parse_args()
     if not (args.data / "images").is_dir():
         print(f"No images at {args.data}: name their folder with --data.", file=sys.stderr)
@@ -345,7 +358,7 @@ def main() -> int:
     ]
     methods = {name: METHODS[name] for name in args.methods}
     if args.model:
-        methods["ours, unary the network"] = network_of(args.model)
+        methods[NETWORK] = network_of(args.model)
     kept = kept_runs(args.keep)
     head = header("napari-softseg", "torch", "scikit-learn", "scikit-image", "numpy")
     head += (
@@ -358,7 +371,7 @@ def main() -> int:
         if todo:
             annotate(todo[0], method(todo[0]), 0)  # the first call pays for imports and compilation
         for case in todo:
-            known[case.name] = annotate(case, method(case), args.rounds)
+            known[case.name] = annotate(case, method(case), args.rounds, blind=name != NETWORK)
             shown = (f"{step.strokes}:{step.iou:.3f}" for step in known[case.name])
             print(name, case.name, *shown, file=sys.stderr, flush=True)
             if args.keep:
@@ -369,9 +382,10 @@ def main() -> int:
     text = f"{head}\n\n{report(cases, runs, args.rounds)}\n"
     print(text)
     if args.write:
-        docs = ROOT / "docs"
-        (docs / "annotator.md").write_text(f"{PAGE}\n{text}")
-        draw(runs, docs / "images" / "annotator.png")
+        docs, stem = ROOT / "docs", "annotator_network" if args.model else "annotator"
+        plot = f"![Mean IoU against strokes and seconds](images/{stem}.png)"
+        (docs / f"{stem}.md").write_text(f"{NETWORK_PAGE if args.model else PAGE}\n{plot}\n\n{text}")
+        draw(runs, docs / "images" / f"{stem}.png")
     return 0
 
 

@@ -29,9 +29,9 @@ DESCRIPTION = """Train every variant of the paper's comparisons and write what c
 
 Every run is a train command of its own in OUT/VARIANT_seedN; the first stage, which
 most of them share, is trained once. The same command again keeps finished runs and
-goes on with interrupted ones. All variants with three seeds are
-75 runs: begin with --schedule tiny, or --only full,pce,soft-cd --seeds 0. OUT gets results.md with tables
-and a plot, results.json and results.csv.
+goes on with interrupted ones. All variants with three seeds are 75 runs: begin with
+--schedule tiny, or --only full,pce,soft-cd --seeds 0. OUT gets results.md with tables
+and a plot, results.json and results.csv; after Ctrl-C of the runs that are done.
 
 variants:
 """ + "\n".join(f"  {variant.name:<20} {variant.title}" for variant in VARIANTS)
@@ -91,8 +91,13 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.seeds,
         {**SCHEDULES[arguments.schedule], **chosen},
     )
-    outcomes = _run(plan, arguments)
+    outcomes, stopped = _run(plan, arguments)
+    where = (
+        f"{len(outcomes)} of {len(plan.runs)} runs are in {plan.out}; the same command goes on from there."
+    )
     if not any(outcome.scored for outcome in outcomes):
+        if stopped:
+            raise KeyboardInterrupt(where)
         raise InputError(f"No run ended with a score: {outcomes[0].failure}")
     results = collected(
         plan, outcomes, schedule=arguments.schedule, command=_command(arguments, chosen), jobs=arguments.jobs
@@ -102,11 +107,13 @@ def run(arguments: argparse.Namespace) -> int:
         if finding.seeds:
             print(f"{finding.verdict}: {finding.claim.text} ({finding.difference:+.2f} points)")
     print(f"Wrote {', '.join(map(str, files))}")
+    if stopped:
+        raise KeyboardInterrupt(where)
     return 0
 
 
-def _run(plan: Plan, arguments: argparse.Namespace) -> list[Outcome]:
-    """Run with a progress bar and a line per run; KeyboardInterrupt if it was stopped."""
+def _run(plan: Plan, arguments: argparse.Namespace) -> tuple[list[Outcome], bool]:
+    """Run with a progress bar and a line per run; return what came of them, and whether it was stopped."""
     from tqdm import tqdm
 
     from napari_softseg.training.compare.runs import iter_runs
@@ -129,11 +136,7 @@ def _run(plan: Plan, arguments: argparse.Namespace) -> list[Outcome]:
             if progress.outcome is not None:
                 bar.write(_line(progress.outcome), file=sys.stdout)
                 sys.stdout.flush()
-    if stop.is_set():
-        raise KeyboardInterrupt(
-            f"{len(outcomes)} of {len(plan.runs)} runs are in {plan.out}; the same command goes on from there."
-        )
-    return outcomes
+    return outcomes, stop.is_set()
 
 
 def _line(outcome: Outcome) -> str:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -94,6 +98,25 @@ def test_a_comparison_that_is_stopped_goes_on(data: Path, tmp_path: Path) -> Non
     assert [outcome.failure for outcome in outcomes] == [""]
     assert seen[0].epoch == done + 1  # not from the beginning
     assert [epoch.number for epoch in read_run(plan.runs[0].folder).epochs] == list(range(1, 4))
+
+
+def test_a_comparison_that_is_stopped_shows_what_is_done(data: Path, tmp_path: Path, run: RunProgram) -> None:
+    out = tmp_path / "out"
+    words = ["compare", data, data, "-o", out, *FLAGS, "--seeds", "0", "--samples", "60", "--epochs", "1"]
+    assert run(*words, "--only", "pce", "--warmup", "0").code == 0
+    command = [sys.executable, "-m", "napari_softseg", *map(str, words)]
+    with subprocess.Popen(
+        [*command, "--only", "pce,soft-cd", "--warmup", "0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        while not (out / "soft-cd_seed0" / "config.json").exists() and process.poll() is None:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert b"1 of 2 runs are in" in error
+    page = (out / "results.md").read_text()
+    assert "partial cross-entropy" in page
+    assert [row["variant"] for row in json.loads((out / "results.json").read_text())["runs"]] == ["pce"]
 
 
 def test_what_runs_share_is_trained_once(data: Path, tmp_path: Path) -> None:
