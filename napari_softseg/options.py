@@ -7,7 +7,6 @@ against :class:`SolveOptions`. This module imports neither torch nor Qt, so that
 
 from __future__ import annotations
 
-import math
 from dataclasses import Field, dataclass, field, fields
 from enum import StrEnum
 from typing import Any, Self
@@ -209,7 +208,7 @@ def _checked(name: str, value: Any, kind: str, metadata: Any) -> Any:
         number = int(value) if kind == "int" else float(value)
     except (TypeError, ValueError, OverflowError):
         raise InputError(f"Expected {name} to be a number, but got {value!r}.") from None
-    if math.isnan(number) or not low <= number <= high or number != float(value):
+    if not low <= number <= high or number != float(value):  # NaN is in no range
         kind_text = "a whole number" if kind == "int" else "a number"
         raise InputError(f"Expected {name} to be {kind_text} from {low:g} to {high:g}, but got {value}.")
     return number

@@ -66,7 +66,8 @@ def solve(
     image : (H, W) or (H, W, C) array
         Any real dtype, any number of channels. 8-bit values are used as they are; for the rule for
         other dtypes see :mod:`napari_softseg.solver.intensity`. With scribbles (D, H, W) it is a
-        volume, (D, H, W) or (D, H, W, C), and so are the unary, the mask and the result.
+        volume, (D, H, W) or (D, H, W, C), and so are the unary, the mask and the result. Pixels that a
+        masked array hides are left out as by `mask`; in scribbles they have no stroke.
     scribbles : (H, W) or (D, H, W) array of ints
         Class value 0..255 on strokes, `unlabelled` elsewhere; at least two classes, or as few as none where
         probabilities or a model are given as the unary, eta is above 0 and `classes` lists the classes.

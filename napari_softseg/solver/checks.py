@@ -35,11 +35,15 @@ def checked_image(
 ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_] | None]:
     """Return the image as an array (H, W) or (H, W, C) and its mask, or raise InputError.
 
-    With `axes` 3 it is a volume (D, H, W) or (D, H, W, C).
+    With `axes` 3 it is a volume (D, H, W) or (D, H, W, C). What a masked array hides is left out as well.
     """
+    hidden = np.ma.getmask(image)
     image = np.asarray(image)
     check_image_form(image.shape, image.dtype, axes)
     mask = checked_mask(mask, image.shape[:axes])
+    if hidden is not np.ma.nomask:
+        shown = ~(hidden if hidden.ndim == axes else hidden.any(axis=-1))
+        mask = checked_mask(shown if mask is None else shown & mask, image.shape[:axes])
     bad = not_finite(image, mask, axes)
     if bad is not None:
         refuse_not_finite(int(bad.sum()), *np.argwhere(bad)[0])
@@ -110,7 +114,7 @@ def checked_seeds(
     InputError
         On a wrong size or dtype, class values out of range, or strokes of fewer than `fewest` classes.
     """
-    scribbles = np.asarray(scribbles)
+    scribbles = np.asarray(np.ma.filled(scribbles, unlabelled))
     check_scribbles_form(scribbles.shape, shape)
     drawn, values = stroke_values(scribbles, unlabelled, mask)
     listed = checked_classes(values, unlabelled, classes, fewest)
@@ -130,9 +134,10 @@ def stroke_values(
     scribbles: npt.NDArray[Any], unlabelled: int, mask: npt.NDArray[np.bool_] | None = None
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[Any]]:
     """Return where scribbles, or a part of them, have a stroke, and the values there, ascending."""
-    fractions = scribbles.dtype.kind == "f" and not np.array_equal(scribbles, np.rint(scribbles))
-    if scribbles.dtype.kind not in "buif" or fractions:
+    if scribbles.dtype.kind not in "buif":
         raise InputError(f"Expected scribbles of whole numbers, but got dtype {scribbles.dtype}.")
+    if scribbles.dtype.kind == "f" and (fractions := scribbles != np.rint(scribbles)).any():
+        raise InputError(f"Expected scribbles of whole numbers, but they hold {scribbles[fractions][0]:g}.")
     drawn: npt.NDArray[np.bool_] = scribbles != unlabelled
     if mask is not None:
         drawn &= mask
@@ -164,7 +169,13 @@ def checked_classes(
             f"Found strokes of one class only (value {int(values[0])}); "
             f"paint at least one stroke of a second class (unlabelled pixels have value {unlabelled})."
         )
-    listed = tuple(int(v) for v in (values if classes is None else classes))
+    try:
+        listed = tuple(map(int, values if classes is None else classes))
+        whole = classes is None or listed == tuple(classes)
+    except (TypeError, ValueError):
+        whole = False
+    if not whole:
+        raise InputError(f"Expected classes to be whole numbers, but got {classes!r}.")
     if list(listed) != sorted(set(listed)) or len(listed) < 2:
         raise InputError(f"Expected at least two classes in ascending order, but got {listed}.")
     if listed[0] < 0 or listed[-1] > MAX_CLASS_VALUE:
@@ -203,4 +214,4 @@ def checked_unary(unary: Any, n_classes: int, shape: tuple[int, ...]) -> npt.NDA
 
 
 def _size(shape: Sequence[int]) -> str:
-    return " x ".join(str(n) for n in shape)
+    return " x ".join(str(n) for n in shape) or "a single value"

@@ -134,6 +134,9 @@ class StrokeClassifier:
             # each tree sees every n-th sample: as good a vote from many small trees as from large ones
             steps = [-(-len(samples[k]) // _SAMPLES_PER_TREE) for k in present]
             parts = [samples[k][number % step :: step] for k, step in zip(present, steps, strict=True)]
+            if 2 * present.size > sum(map(len, parts)):
+                # scikit-learn warns of so many classes; every row twice grows the same tree
+                parts = [np.repeat(part, 2, axis=0) for part in parts]
             counts = [len(part) for part in parts]
             tree = ExtraTreeClassifier(max_features="sqrt", random_state=number)
             return tree.fit(

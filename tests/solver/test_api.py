@@ -125,6 +125,22 @@ def test_same_pixels_in_another_form_give_the_same_result(
     )
 
 
+def test_what_masked_arrays_hide_takes_no_part(
+    photo: npt.NDArray[np.uint8], strokes: npt.NDArray[np.uint8]
+) -> None:
+    hidden = np.zeros(strokes.shape, bool)
+    hidden[:12] = True  # with a stroke of class 7 in it
+    everywhere = np.repeat(hidden[..., np.newaxis], 3, axis=2)
+    image = np.where(everywhere, np.nan, photo / 255)
+    result = solve(np.ma.masked_array(image, everywhere), strokes, device="cpu")
+    expected = solve(image, strokes, mask=~hidden, device="cpu")
+    np.testing.assert_array_equal(result.probabilities, expected.probabilities)
+
+    result = solve(photo, np.ma.masked_array(strokes, hidden), device="cpu")
+    expected = solve(photo, np.where(hidden, 0, strokes), device="cpu")
+    np.testing.assert_array_equal(result.probabilities, expected.probabilities)
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16, np.float16, np.float32, bool])
 @pytest.mark.parametrize("channels", [None, 1, 2, 5])
 def test_dtypes_and_channels(dtype: Any, channels: int | None) -> None:
@@ -263,6 +279,11 @@ ONE = np.where(bad()["scribbles"] == 2, 0, bad()["scribbles"])
         ({"classes": (1, 2, 300)}, "from 0 to 255, but got"),
         ({"image": np.full((8, 9), 1e300)}, "72 NaN or infinite"),
         ({"classes": (1, 3)}, "class 2, which is not among"),
+        ({"classes": (1.5, 2)}, r"classes to be whole numbers, but got \(1\.5, 2\)"),
+        ({"classes": "ab"}, "classes to be whole numbers, but got 'ab'"),
+        ({"max_sweeps": 10**400}, "max_sweeps.*1 to 100000, but got 1000"),
+        ({"scribbles": NAN}, "whole numbers, but they hold"),
+        ({"mask": "here"}, "mask of size 8 x 9.*but got a single value"),
     ],
 )
 def test_bad_input_is_refused_with_value_and_way_out(changes: dict[str, Any], message: str) -> None:

@@ -91,6 +91,15 @@ def test_class_without_a_stroke_gets_the_floor() -> None:
     np.testing.assert_allclose(sigma[2], FLOOR / 4, rtol=1e-3)
 
 
+def test_hardly_more_stroke_pixels_than_classes() -> None:
+    rng = np.random.default_rng(0)
+    image = rng.uniform(0, 255, (30, 40, 3)).astype(np.float32)
+    seeds = np.full(1200, -1, dtype=np.int64)
+    seeds[rng.choice(1200, 45, replace=False)] = np.arange(45) % 40
+    sigma = classify_strokes(image, seeds.reshape(30, 40), 40)  # warnings are errors here
+    assert_distribution(sigma, 40, (30, 40))
+
+
 @pytest.mark.parametrize("side", [80, 400])
 def test_same_input_same_bits(side: int) -> None:
     image, seeds = random_task(side, side, 3, 4)
