@@ -18,6 +18,7 @@ from napari_softseg.widgets.class_keeper import CLASSES
 from napari_softseg.widgets.project_names import free_name
 from napari_softseg.widgets.session import ScribbleSession
 from napari_softseg.widgets.solve_loop import SolveLoop
+from napari_softseg.widgets.stroke_history import StrokeHistories
 from napari_softseg.widgets.stroke_keeper import StrokeKeeper
 
 SLICE_SECONDS = 0.2
@@ -39,6 +40,7 @@ class OpenProject:
         self.keeper = StrokeKeeper(session, loop, project, self.files, self.slow)
         self.statuses: dict[str, ImageStatus] = {}
         """By name, as far as they are known."""
+        self.histories = StrokeHistories()
         self._uncounted: list[str] = []
         self.keeper.classes.painted_in = self.painted_in
         self.keeper.autosave.saved.connect(self._on_saved)

@@ -236,6 +236,7 @@ class ProjectBrowser:
         self._let_go(now)
         relink(self.session.viewer, now.project.path, copy.path)
         self._adopt(copy)
+        self.now.histories = now.histories
         for key, value in later.items():
             self.now.keeper.autosave.put(key, value)
         self.now.keeper.follow()
@@ -268,7 +269,9 @@ class ProjectBrowser:
             classes = ClassList()
             classes.reset(now.keeper.classes.classes)
             with now.keeper.holding(name, strokes):
-                put_on_stage(self.session, now.project.path, name, pixels, strokes.copy(), classes)
+                put_on_stage(
+                    self.session, now.project.path, name, pixels, strokes.copy(), classes, now.histories
+                )
 
 
 def _read(project: Project, name: str) -> _Read:

@@ -18,6 +18,7 @@ from napari_softseg.widgets.planes import Plane
 from napari_softseg.widgets.result_layers import RESULT_ROLES, result_layer
 from napari_softseg.widgets.scribbles import color_strokes, new_scribbles, scribbles_for
 from napari_softseg.widgets.session import ScribbleSession
+from napari_softseg.widgets.stroke_history import StrokeHistories
 from napari_softseg.widgets.tags import TAG, grid_shape, image_id, set_tag, tag_of
 
 PROJECT, NAMES, STAGE = "project", "project_names", "project_stage"
@@ -88,6 +89,7 @@ def put_on_stage(
     pixels: npt.NDArray[Any],
     strokes: npt.NDArray[np.uint8],
     classes: ClassList,
+    histories: StrokeHistories,
 ) -> Labels:
     """Show an image of the project with its strokes, and paint on it.
 
@@ -103,6 +105,8 @@ def put_on_stage(
         (H, W) uint8 class values, 0 where unpainted; the layer paints into this very array.
     classes
         Of the project.
+    histories
+        Of its images: the one that is left goes there, that of this image comes from there.
 
     Returns
     -------
@@ -123,8 +127,12 @@ def put_on_stage(
         stage.name = name
         if kind != COLOR:
             stage.reset_contrast_limits()
+    before, painted = linked_name(stage, project, ""), scribbles_for(stage, viewer.layers)
+    if before is not None and painted is not None:
+        histories.keep(before, painted)
     link(stage, project, name)
     scribbles = _put_strokes(viewer, stage, strokes, classes)
+    histories.give_back(name, scribbles)
     _empty_results(viewer, stage)
     turn_to(session, stage, left)
     if new_size:
