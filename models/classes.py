@@ -1,4 +1,4 @@
-"""Whether the classes of a network are those of a person: by their names, whatever their values and order."""
+"""Which classes of a person a network knows: by their names, whatever their values and order."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from napari_softseg.errors import InputError
 
 
 def channels_of(known: Sequence[str], wanted: Sequence[str]) -> tuple[int, ...]:
-    """Return for every wanted class the network's channel.
+    """Return for every wanted class the network's channel, -1 for one that it does not know.
 
     Parameters
     ----------
@@ -20,7 +20,7 @@ def channels_of(known: Sequence[str], wanted: Sequence[str]) -> tuple[int, ...]:
     Raises
     ------
     InputError
-        If these are not the same classes; the message names the difference.
+        If the network knows a class that is not wanted; the message names all that differs.
     """
     for whose, names in (("the network", known), ("the strokes", wanted)):
         twice = next((name for name in names if list(names).count(name) > 1), None)
@@ -28,16 +28,16 @@ def channels_of(known: Sequence[str], wanted: Sequence[str]) -> tuple[int, ...]:
             raise InputError(f"The classes of {whose} are matched by name, but {twice!r} is there twice.")
     unknown = [name for name in wanted if name not in known]
     missing = [name for name in known if name not in wanted]
-    if unknown or missing:
+    if missing:
         parts = [
             f"it does not know {_listed(unknown)}" if unknown else "",
-            f"it knows {_listed(missing)}, which is not among yours" if missing else "",
+            f"it knows {_listed(missing)}, which is not among yours",
         ]
         raise InputError(
             f"The network has other classes: {', and '.join(part for part in parts if part)}; "
             "rename the classes, or train on yours."
         )
-    return tuple(known.index(name) for name in wanted)
+    return tuple(known.index(name) if name in known else -1 for name in wanted)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -140,7 +140,7 @@ class NetworkUnary:
     values
         The person's class values, ascending.
     channels
-        The network's channel of each.
+        The network's channel of each, -1 for one that it does not know.
     """
 
     network: TrainedNetwork
@@ -149,7 +149,7 @@ class NetworkUnary:
 
     @classmethod
     def matching(cls, network: TrainedNetwork, classes: Mapping[int, str]) -> NetworkUnary:
-        """Match by name.
+        """Match by name; the person may have classes that the network does not know.
 
         Parameters
         ----------
@@ -160,10 +160,15 @@ class NetworkUnary:
         Raises
         ------
         InputError
-            If the network has other classes; the message names the difference.
+            If the network knows a class that the person has not; the message names all that differs.
         """
         values = tuple(sorted(classes))
         return cls(network, values, channels_of(network.class_names, [classes[value] for value in values]))
+
+    @property
+    def unknown(self) -> tuple[int, ...]:
+        """The values that the network does not know: their strokes alone speak for them."""
+        return tuple(value for value, channel in zip(self.values, self.channels, strict=True) if channel < 0)
 
     def guess(
         self,
@@ -193,8 +198,11 @@ class NetworkUnary:
             If the image has other channels than those the network was trained on.
         """
         seen = self.network.look_at(image, device=device, stop=stop)
-        network = seen.probabilities[list(self.channels)]
+        channels = np.array(self.channels)
+        network = np.zeros((len(channels), *seen.probabilities.shape[1:]), np.float32)
+        network[channels >= 0] = seen.probabilities[channels[channels >= 0]]
         seeds = class_seeds(scribbles, scribbles != unlabelled, self.values)
         if (seeds < 0).all() or (stop is not None and stop.is_set()):
             return network
-        return network_and_strokes(network, seen.features, seeds, stop=stop)
+        unknown = np.flatnonzero(channels < 0)
+        return network_and_strokes(network, seen.features, seeds, unknown=unknown, stop=stop)

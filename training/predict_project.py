@@ -75,7 +75,7 @@ def predict_project(
     Raises
     ------
     InputError
-        If the network cannot be read, or has other classes than the project.
+        If the network cannot be read, or knows classes that the project has not.
     """
     began = time.perf_counter()
     unary = NetworkUnary.matching(

@@ -3,11 +3,15 @@
 The pixel classifier of the strokes is fitted on pixels that the network is sure of as well. So it knows every
 class from the first correction on, and a stroke also speaks for whatever looks like what it corrects; that
 is averaged with the network. benchmarks/corrections.py compares this with other ways.
+
+Of classes that the network was never taught it knows nothing: their share of a pixel is what the classifier
+says, and the rest of the pixel is shared out among the others as before.
 """
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -29,11 +33,19 @@ SURE = 0.7
 SURE_SAMPLES = 300
 """Most such pixels of a class that the classifier is fitted on, evenly spaced in reading order."""
 
+CLAIMED = 0.1
+"""Where classes new to the network get more than this by their strokes, its sureness counts for nothing."""
+
 Floats = npt.NDArray[np.float32]
 
 
 def network_and_strokes(
-    network: Floats, features: ImageFeatures, seeds: Seeds, *, stop: threading.Event | None = None
+    network: Floats,
+    features: ImageFeatures,
+    seeds: Seeds,
+    *,
+    unknown: Sequence[int] | npt.NDArray[np.intp] = (),
+    stop: threading.Event | None = None,
 ) -> Floats:
     """Return the class distribution of every pixel.
 
@@ -45,6 +57,8 @@ def network_and_strokes(
         What the classifier sees of the image.
     seeds : (H, W) int64 array
         Class index 0..K-1 on strokes, -1 elsewhere. Without a stroke, the network decides alone.
+    unknown : sequence of int
+        Indices of the classes that the network does not know: 0 in all its distributions.
     stop : threading.Event, optional
         Set it from another thread to end early, with anything.
 
@@ -59,14 +73,31 @@ def network_and_strokes(
     on_grid = network[:, ::step, ::step].reshape(len(network), -1)
     likely = np.where(on_grid.max(0) > SURE, on_grid.argmax(0), -1)
     likely[stroke_cells(seeds >= 0, step)] = -1  # a person knows better there
+    learned = _learned(features, seeds, likely, len(network), stop)
+    strangers = np.array(unknown, dtype=np.intp)
+    if np.isin(strangers, seeds).any():  # of what looks like them, the network was sure for want of a better
+        theirs = learned[strangers].sum(0)[::step, ::step].ravel() > CLAIMED
+        learned = _learned(features, seeds, np.where(theirs, -1, likely), len(network), stop)
+    rest = 1 - learned[strangers].sum(0)
+    mixed: Floats = (1 - TRUST_IN_STROKES) * rest * network + TRUST_IN_STROKES * learned
+    mixed[strangers] = learned[strangers]
+    return mixed
+
+
+def _learned(
+    features: ImageFeatures,
+    seeds: Seeds,
+    likely: npt.NDArray[np.int64],
+    n_classes: int,
+    stop: threading.Event | None,
+) -> Floats:
+    """Return what a classifier says that is fitted on strokes and on grid pixels the network is sure of."""
     samples = []
-    for k in range(len(network)):
-        drawn = _evenly(stroke_cells(seeds == k, step), SAMPLES_PER_CLASS)
+    for k in range(n_classes):
+        drawn = _evenly(stroke_cells(seeds == k, features.step), SAMPLES_PER_CLASS)
         sure = _evenly(np.flatnonzero(likely == k), SURE_SAMPLES)
         samples.append(features.columns[np.concatenate([drawn, sure])])
-    learned = StrokeClassifier.from_samples(samples).predict(features, stop=stop)
-    mixed: Floats = (1 - TRUST_IN_STROKES) * network + TRUST_IN_STROKES * learned
-    return mixed
+    return StrokeClassifier.from_samples(samples).predict(features, stop=stop)
 
 
 def _evenly(cells: npt.NDArray[np.int64], most: int) -> npt.NDArray[np.int64]:

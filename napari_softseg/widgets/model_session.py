@@ -25,12 +25,12 @@ FOLLOW_MS = 1000
 class ModelSession:
     """Which network is used in one viewer.
 
-    Its classes are matched by name to those of the scribbles. Where they are others, the strokes alone are
-    solved, and :attr:`mismatch` says why.
+    Its classes are matched by name to those of the scribbles. For a class that it does not know the strokes speak;
+    where it knows others, the strokes alone are solved, and :attr:`mismatch` says why.
     """
 
     changed = Signal()
-    """Another network, none, another error, or another run is followed."""
+    """Another network, none, another error, other unknown classes, or another run is followed."""
     failed = Signal(object)
     """A network that was asked for cannot be used: an exception that a person has to see."""
 
@@ -39,6 +39,8 @@ class ModelSession:
         self.loop = loop
         self.mismatch = ""
         """Why the network is not used for the classes of now; empty if it is, or if there is none."""
+        self.unknown: tuple[str, ...] = ()
+        """Names of the classes that the network in use does not know."""
         self._refused = ""
         self._network: TrainedNetwork | None = None
         self._path: Path | None = None
@@ -148,18 +150,20 @@ class ModelSession:
     def _match(self) -> None:
         """Give the loop the network for the classes as they are now."""
         if self._network is None or self.session.scribbles is None:
-            self.loop.model, self.mismatch = None, ""
+            self.loop.model, self.mismatch, self.unknown = None, "", ()
             return
         from napari_softseg.training.first_guess import NetworkUnary  # loaded already, by the reader
 
         self._name_new_classes(self._network)
-        before = self.mismatch
+        before = self.mismatch, self.unknown
         try:
             names = {entry.value: entry.name for entry in self.session.classes}
-            self.loop.model, self.mismatch = NetworkUnary.matching(self._network, names), ""
+            unary = NetworkUnary.matching(self._network, names)
+            self.loop.model, self.mismatch = unary, ""
+            self.unknown = tuple(names[value] for value in unary.unknown)
         except InputError as reason:
-            self.loop.model, self.mismatch = None, str(reason)
-        if self.mismatch != before:
+            self.loop.model, self.mismatch, self.unknown = None, str(reason), ()
+        if (self.mismatch, self.unknown) != before:
             self.changed.emit()
 
     def _name_new_classes(self, network: "TrainedNetwork") -> None:

@@ -27,6 +27,8 @@ class NetworkRow(QWidget):
         """Show the network of now."""
         model = self._model
         guess = f"network {model.name}" if model.path is not None else "strokes alone"
+        if model.unknown:
+            guess += f"; {', '.join(map(repr, model.unknown))}, new to it, by strokes"
         joint = ", not used: " if model.mismatch else ". " if model.error else ""
         self.label.setText(f"first guess: {guess}{joint}{model.error}")
         self.button.setText("Drop" if model.path is not None else "OK")

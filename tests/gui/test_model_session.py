@@ -97,6 +97,33 @@ def test_strokes_of_one_class_correct_it_and_undo_takes_that_back(stage: Stage, 
     np.testing.assert_array_equal(stage.soft.data, before)
 
 
+def test_a_class_that_is_new_to_the_network_comes_from_its_strokes(
+    make_stage: MakeStage, network: Path
+) -> None:
+    picture = two_halves()
+    picture[30:90, 40:90] = np.clip(picture[30:90, 40:90] * 0.1 + (60, 180, 60), 0, 255).astype(np.uint8)
+    stage = make_stage(picture)
+    stage.start()
+    name_classes(stage, "warm", "cold")
+    model = use(stage, network)
+    left, right = (slice(8, 88), slice(4, 36)), (slice(8, 88), slice(94, 124))
+    stage.dock.table.add_button.click()
+    name_classes(stage, "warm", "cold", "leaf")
+    assert list(model.unknown) == ["leaf"]
+    assert model.error == ""
+    assert "network colors; 'leaf', new to it, by strokes" in stage.dock.network.label.text()
+    assert stage.dock.network.isVisible()
+    assert share_like(stage, 1, left) > 0.9
+    stage.stroke((36, 46), (46, 84), value=3)
+    assert share_like(stage, 3, (slice(60, 86), slice(44, 86))) > 0.9
+    assert share_like(stage, 1, left) > 0.9
+    assert share_like(stage, 2, right) > 0.8
+    stage.dock.session.remove_class(3)
+    stage.settle()
+    assert not list(model.unknown)
+    assert "leaf" not in stage.dock.network.label.text()
+
+
 def test_untouched_classes_become_those_of_the_network(stage: Stage, network: Path) -> None:
     use(stage, network)
     assert [entry.name for entry in stage.dock.session.classes] == ["warm", "cold"]

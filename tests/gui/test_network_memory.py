@@ -30,6 +30,9 @@ class Desk:
     def model(self) -> ModelSession:
         return Workspace.of(self.made.viewer).model
 
+    def path(self) -> Path | None:
+        return self.model.path
+
     def remembered(self) -> object:
         with open_project(self.made.folder, read_only=True) as project:
             return project.manifest.settings.get(NETWORK)
@@ -82,7 +85,7 @@ def test_it_is_in_use_again_when_the_project_opens(desk: Desk) -> None:
     desk.made.project.close()
     desk.use(None)  # what is done without the project is not the project's
     desk.open()
-    assert desk.model.path == run
+    assert desk.path() == run
     assert desk.row.isVisible()
     assert desk.has_labels()
     desk.row.button.click()
@@ -90,7 +93,7 @@ def test_it_is_in_use_again_when_the_project_opens(desk: Desk) -> None:
     assert desk.remembered() is None
     desk.made.project.close()
     desk.open()
-    assert desk.model.path is None
+    assert desk.path() is None
     assert not desk.has_labels()
     assert desk.made.failures == []
 
@@ -101,14 +104,14 @@ def test_each_project_has_its_own(desk: Desk, tmp_path: Path) -> None:
     assert desk.remembered() == str(network)
     make_project(tmp_path / "other")
     desk.open(tmp_path / "other")
-    assert desk.model.path is None
+    assert desk.path() is None
     assert not desk.has_labels()
     desk.open()
-    assert desk.model.path == network
+    assert desk.path() == network
     assert desk.has_labels()
     desk.made.project.save_as(tmp_path / "copy")
     desk.settle()
-    assert desk.model.path == network
+    assert desk.path() == network
     desk.made.project.create(tmp_path / "new")  # goes on with what is in use
     desk.settle()
     desk.made.folder = tmp_path / "new"
@@ -134,7 +137,7 @@ def test_one_that_is_gone_is_told_in_a_line(desk: Desk, tmp_path: Path) -> None:
     (tmp_path / "away").rename(network)
     desk.made.project.close()
     desk.open()
-    assert desk.model.path == network
+    assert desk.path() == network
     assert not desk.model.error
 
 
@@ -146,6 +149,6 @@ def test_what_a_stranger_wrote_there_does_no_harm(desk: Desk) -> None:
         data["settings"][NETWORK] = strange
         file.write_text(json.dumps(data))
         desk.open()
-        assert desk.model.path is None
+        assert desk.path() is None
         desk.made.project.close()
     assert desk.made.failures == []

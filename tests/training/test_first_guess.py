@@ -37,7 +37,11 @@ def network(file: Path) -> TrainedNetwork:
 
 @pytest.mark.parametrize(
     ("wanted", "channels"),
-    [(NAMES, (0, 1, 2)), (("car", "sky", "road"), (2, 0, 1))],
+    [
+        (NAMES, (0, 1, 2)),
+        (("car", "sky", "road"), (2, 0, 1)),
+        (("sky", "tree", "road", "car"), (0, -1, 1, 2)),
+    ],
 )
 def test_classes_are_found_by_name(wanted: tuple[str, ...], channels: tuple[int, ...]) -> None:
     assert channels_of(NAMES, wanted) == channels
@@ -47,7 +51,6 @@ def test_classes_are_found_by_name(wanted: tuple[str, ...], channels: tuple[int,
     ("wanted", "message"),
     [
         (("sky", "road"), r"it knows 'car', which is not among yours; rename"),
-        (("sky", "road", "car", "tree"), r"it does not know 'tree'; rename"),
         (("sky", "road", "van"), r"it does not know 'van', and it knows 'car', which is not among yours"),
         (
             ("sky", "road", "car", "car"),
@@ -94,6 +97,20 @@ def test_without_strokes_the_network_guesses_in_the_persons_order(network: Train
     np.testing.assert_array_equal(guess, network.look_at(image).probabilities[[2, 1, 0]])
     solution = solve(image, np.zeros((60, 70)), unary=lambda *_: guess, classes=unary.values)
     assert solution.classes == (1, 4, 9)
+
+
+def test_a_class_that_the_network_does_not_know_is_left_to_the_strokes(network: TrainedNetwork) -> None:
+    image = random_image((60, 70, 3), 4)
+    unary = NetworkUnary.matching(network, {1: "car", 2: "tree", 3: "sky", 4: "road"})
+    assert unary.unknown == (2,)
+    strokes = np.zeros((60, 70), np.uint8)
+    guess = unary.guess(image, strokes)
+    assert not guess[1].any()
+    np.testing.assert_array_equal(guess[[0, 2, 3]], network.look_at(image).probabilities[[2, 0, 1]])
+    strokes[20:40, 20:40] = 2
+    guess = unary.guess(image, strokes)
+    np.testing.assert_allclose(guess.sum(0), 1, atol=1e-5)
+    assert guess[1][20:40, 20:40].mean() > 0.5
 
 
 def test_an_image_of_other_channels_is_refused(network: TrainedNetwork) -> None:

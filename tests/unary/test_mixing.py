@@ -69,3 +69,20 @@ def test_odd_sizes_and_a_single_class(image: npt.NDArray[np.float32], step: int)
     network[0] = 1
     result = network_and_strokes(network, ImageFeatures(part, step), seeds)
     assert (result.argmax(0) == 0).all()
+
+
+def test_a_class_new_to_the_network_is_where_its_strokes_say(image: npt.NDArray[np.float32]) -> None:
+    """It was taught red and blue only, and takes green for red; one green stripe has a stroke, the other none."""
+    network = network_that_mistakes_green()
+    network[0] += network[1]
+    network[1] = 0
+    seeds = np.full((40, 160), -1, np.int64)
+    seeds[15:25, 45:75] = 1
+    result = network_and_strokes(network, ImageFeatures(image, 1), seeds, unknown=[1])
+    np.testing.assert_allclose(result.sum(0), 1, atol=1e-5)
+    likely = result.argmax(0)
+    assert result[1][5:35, 130:155].mean() > 0.3
+    for k, columns in ((0, (5, 35)), (1, (45, 75)), (2, (85, 115))):
+        assert (likely[5:35, slice(*columns)] == k).mean() > 0.95
+    taught = network_and_strokes(network, ImageFeatures(image, 1), seeds)
+    assert taught[1][5:35, 45:75].mean() < 0.5  # were it one that the network knows, and never sees
