@@ -188,3 +188,5 @@ def _check_tensors(path: Path, expected: dict[str, Tensor], given: dict[str, Ten
                 f"{path} is damaged: expected {name} to be {tuple(want.shape)} {want.dtype}, "
                 f"but got {tuple(have.shape)} {have.dtype}."
             )
+        if not have.isfinite().all():
+            raise InputError(f"{path} is damaged: {name} holds NaN or infinite numbers.")

@@ -107,6 +107,8 @@ def _download(backbone: str, progress: bool) -> dict[str, Tensor]:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, pickle.UnpicklingError):
+        return "nothing else is unpickled"  # torch's own text tells how to run the code in it
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 

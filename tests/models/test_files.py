@@ -167,6 +167,7 @@ Change = Callable[[dict[str, Any], dict[str, Tensor]], None]
         (lambda header, tensors: tensors.pop("decoder.4.bias"), "the tensor decoder.4.bias is missing"),
         (lambda header, tensors: tensors.update(extra=torch.zeros(2)), "nothing in the network is called extra"),
         (lambda header, tensors: tensors.update({"decoder.4.bias": torch.zeros(3).half()}), "torch.float16"),
+        (lambda header, tensors: tensors["decoder.4.bias"].fill_(torch.nan), "decoder.4.bias holds NaN"),
     ],
 )  # fmt: skip
 def test_wrong_headers_and_tensors(saved: Path, change: Change, says: str) -> None:

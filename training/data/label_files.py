@@ -79,9 +79,11 @@ class LabelRules:
             unknown = unknown - set(self.class_values)
             if unknown:
                 value, listed = min(unknown), ", ".join(map(str, self.class_values))
+                counted = self.unlabelled is None and self.class_values == tuple(range(value))
+                also = "; if the classes are counted from 1, say --unlabelled 0" if counted else ""
                 raise LabelMismatch(
                     f"{path} holds {value}, which is not among the classes {listed}; "
-                    f"if it means {meaning}, say --{option} {value}."
+                    f"if it means {meaning}, say --{option} {value}{also}."
                 )
 
 

@@ -173,8 +173,8 @@ def _with_strokes(
     painted = {value for _, found in kept for value in found.scribble_values - nothing}
     if len(painted) < 2:
         raise InputError(
-            f"Found strokes of {len(painted)} class in the {len(usable)} usable images of {path}; paint strokes "
-            f"of at least two classes (unlabelled pixels have value {rules.unlabelled})."
+            f"Found {'strokes of one class' if painted else 'no strokes'} in the {len(usable)} usable images of "
+            f"{path}; paint strokes of at least two classes (unlabelled pixels have value {rules.unlabelled})."
         )
     return kept, [
         (entry.name, f"{entry.scribbles} has no stroke: every pixel is {rules.unlabelled}")
@@ -257,7 +257,8 @@ def _settled_rules(
 
 def _check_classes(values: Collection[int], path: Path) -> None:
     if len(values) < 2:
-        raise InputError(f"Found {len(values)} class in {path}; a segmentation needs two to tell apart.")
+        count = "no class" if not values else "one class only"
+        raise InputError(f"Found {count} in {path}; a segmentation needs two to tell apart.")
     wrong = [value for value in values if not 0 <= value <= MAX_CLASS_VALUE]
     if wrong:
         raise InputError(
@@ -266,8 +267,8 @@ def _check_classes(values: Collection[int], path: Path) -> None:
 
 
 def _guessed_unlabelled(layout: Layout, scribbled: frozenset[int], classes: Mapping[int, str] | None) -> int:
-    """Return 0 or 255 where only one of them can mean unlabelled, else raise InputError."""
-    possible = []
+    """Return 0 or 255, whichever leaves fewer values without a meaning, else raise InputError."""
+    others: dict[int, int] = {}
     for value in {0, MAX_CLASS_VALUE} & scribbled:
         if classes is not None:
             known = set(classes)
@@ -275,8 +276,10 @@ def _guessed_unlabelled(layout: Layout, scribbled: frozenset[int], classes: Mapp
             known = set(_first_values(len(layout.names), value))
         else:
             known = set(scribbled) - {0, MAX_CLASS_VALUE}
-        if scribbled - known == {value}:
-            possible.append(value)
+        if value not in known:
+            others[value] = len(scribbled - known - {value})
+    # values that are no class either way are a mistake in some file, which is told when all are checked
+    possible = [value for value, count in others.items() if count == min(others.values())]
     if len(possible) != 1:
         held = sorted(scribbled)
         listed = ", ".join(map(str, held[:6])) + (", ..." if len(held) > 6 else "")

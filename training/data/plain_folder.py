@@ -56,14 +56,16 @@ def read_class_list(path: Path) -> tuple[dict[int, str] | None, tuple[str, ...]]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise InputError(f"{file} names the class {twice!r} twice; give every class its own name.")
-    if not all(right for _, _, right in pairs):
+    if not all(right for _, _, right in pairs) and not any(
+        left.strip().isdecimal() and right for left, _, right in pairs
+    ):
         return None, tuple(lines)
     try:
         by_value = {int(left): right.strip() for left, _, right in pairs}
     except ValueError:
-        raise InputError(
-            f"{file} mixes VALUE=NAME with other lines; write the value before every =."
-        ) from None
+        by_value = {0: ""}
+    if not all(by_value.values()):
+        raise InputError(f"{file} mixes VALUE=NAME with other lines; write the value before every =.")
     if len(by_value) < len(pairs):
         raise InputError(f"{file} gives one value to two classes; give every class its own value.")
     return dict(sorted(by_value.items())), ()

@@ -110,6 +110,9 @@ def test_values_can_be_given_with_the_names(tmp_path: Path) -> None:
         ("sky\nsky\n", "names the class 'sky' twice"),
         ("1=sky\n1=road\n", "gives one value to two classes"),
         ("one=sky\n2=road\n", "mixes VALUE=NAME with other lines"),
+        ("1=sky\nroad\n", "mixes VALUE=NAME with other lines"),
+        ("1=sky\n2=\n", "mixes VALUE=NAME with other lines"),
+        ("\n", "Found no class in"),
         ("300=sky\n2=road\n", "from 0 to 255"),
         ("sky\n", "needs two to tell apart"),
     ],
@@ -221,12 +224,24 @@ def test_values_outside_of_the_list_are_refused(tmp_path: Path) -> None:
     (path / "classes.txt").write_text("sky\nroad\ntree\n")
     write(path / "scribbles" / "b.png", strokes({1: (0,), 9: (2,)}))
     assert "scribbles/b.png holds 9, which is not among the classes 0, 1, 2" in _refused(path, unlabelled=255)
+    assert "scribbles/b.png holds 9, which is not among the classes 0, 1, 2" in _refused(path)
+    (path / "classes.txt").write_text("1=sky\n2=road\n")
+    assert "scribbles/b.png holds 9, which is not among the classes 1, 2" in _refused(path)
+    (path / "classes.txt").write_text("sky\nroad\ntree\n")
     write(path / "scribbles" / "b.png", strokes({1: (0,)}))
     write(path / "masks" / "c.png", strokes({7: (0,)}))
     assert (
         "masks/c.png holds 7, which is not among the classes 0, 1, 2; if it means an unknown class, say"
         in (_refused(path))
     )
+
+
+def test_masks_alone_that_count_from_1_say_how_to_read_them(tmp_path: Path) -> None:
+    path = plain_folder(tmp_path, masks=True)
+    shutil.rmtree(path / "scribbles")
+    (path / "classes.txt").write_text("sky\nroad\n")
+    assert "if the classes are counted from 1, say --unlabelled 0" in _refused(path, need="masks")
+    assert open_annotated(path, need="masks", unlabelled=0).class_values == (1, 2)
 
 
 def test_a_wrong_unlabelled_value_is_noticed(tmp_path: Path) -> None:
@@ -247,7 +262,9 @@ def test_strokes_of_one_class_are_not_enough(tmp_path: Path) -> None:
     path = plain_folder(tmp_path, 1)
     (path / "classes.txt").write_text("sky\nroad\n")
     write(path / "scribbles" / "a.png", strokes({1: (1,)}))
-    assert "Found strokes of 1 class in the 1 usable images of" in _refused(path)
+    assert "Found strokes of one class in the 1 usable images of" in _refused(path)
+    write(path / "scribbles" / "a.png", strokes({}))
+    assert "Found no strokes in the 1 usable images of" in _refused(path)
 
 
 @pytest.mark.parametrize("part", ["images", "scribbles", "masks"])
