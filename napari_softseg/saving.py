@@ -20,6 +20,7 @@ import tifffile
 from PIL import Image
 
 from napari_softseg.errors import InputError
+from napari_softseg.pixel_size import PixelSize
 
 
 def check_outputs(outputs: Sequence[Path], inputs: Sequence[Path]) -> None:
@@ -89,6 +90,7 @@ def write_soft_tiff(
     probabilities: npt.NDArray[np.float32],
     classes: Mapping[int, str],
     extra: Mapping[str, Any] | None = None,
+    pixel_size: PixelSize | None = None,
 ) -> None:
     """Write soft labels as one deflated float32 TIFF with a page per class (and plane of a volume).
 
@@ -104,6 +106,8 @@ def write_soft_tiff(
         and ``tifffile.TiffFile(path).shaped_metadata[0]`` find them.
     extra
         More metadata, anything JSON can hold.
+    pixel_size
+        Of the image, where it is known; it goes into the TIFF's own tags and into the metadata.
     """
     tifffile.imwrite(
         path,
@@ -114,8 +118,10 @@ def write_soft_tiff(
             "axes": "CYX" if probabilities.ndim == 3 else "CZYX",
             "class_values": list(classes),
             "class_names": list(classes.values()),
+            **({} if pixel_size is None else pixel_size.metadata),
             **(extra or {}),
         },
+        **({} if pixel_size is None else pixel_size.tiff_tags),
     )
 
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from napari_softseg.errors import InputError
 from napari_softseg.project.image_files import write_index_png
-from napari_softseg.project.manifest import ProjectClass
+from napari_softseg.project.manifest import ProjectClass, ProjectImage
 from napari_softseg.project.reading import ProjectReader
 from napari_softseg.project.writing import writing
 from napari_softseg.saving import replacing, write_png, write_soft_tiff
@@ -46,7 +46,7 @@ def export_labels(
     ::
 
         NAME_labels.png              the most likely class of every pixel, in the colours of the classes
-        NAME_soft.tif                (K, H, W) float32 soft labels
+        NAME_soft.tif                (K, H, W) float32 soft labels, with the pixel size where it is known
         NAME_mask_VALUE_CLASS.png    255 where the class is the most likely one, 0 elsewhere; for every class
         classes.txt                  VALUE=NAME per line
 
@@ -83,7 +83,7 @@ def export_labels(
         if soft is None:
             left_out.append(name)
             continue
-        writers = _writers(folder, name, soft, classes, kinds)
+        writers = _writers(folder, project.manifest.image(name), soft, classes, kinds)
         with writing(folder / name), replacing(*writers) as temporaries:
             for temporary, write in zip(temporaries, writers.values(), strict=True):
                 write(temporary)
@@ -93,20 +93,22 @@ def export_labels(
 
 def _writers(
     folder: Path,
-    name: str,
+    image: ProjectImage,
     soft: npt.NDArray[np.float32],
     classes: Sequence[ProjectClass],
     kinds: Collection[Kind],
 ) -> dict[Path, Callable[[Path], None]]:
     """Return what writes the files of an image, by their paths."""
-    values = np.array([one.value for one in classes], np.uint8)
+    name, values = image.name, np.array([one.value for one in classes], np.uint8)
     labels = values[soft.argmax(0)]
     writers: dict[Path, Callable[[Path], None]] = {}
     if "labels" in kinds:
         writers[folder / f"{name}_labels.png"] = partial(write_index_png, labels=labels, classes=classes)
     if "soft" in kinds:
         named = {one.value: one.name for one in classes}
-        writers[folder / f"{name}_soft.tif"] = partial(write_soft_tiff, probabilities=soft, classes=named)
+        writers[folder / f"{name}_soft.tif"] = partial(
+            write_soft_tiff, probabilities=soft, classes=named, pixel_size=image.pixel_size
+        )
     if "masks" in kinds:
         for one in classes:
             path = folder / f"{name}_mask_{one.value}_{_UNSAFE.sub('_', one.name)}.png"

@@ -11,6 +11,7 @@ from typing import Any
 from napari_softseg.colors import RGB, class_color
 from napari_softseg.errors import InputError
 from napari_softseg.options import MAX_CLASS_VALUE
+from napari_softseg.pixel_size import PixelSize
 from napari_softseg.project.fingerprint import Fingerprint
 from napari_softseg.project.paths import checked_name
 from napari_softseg.saving import replacing
@@ -44,6 +45,8 @@ class ProjectImage:
     """Whether the image lies elsewhere, where it is read and never written."""
     fingerprint: Fingerprint | None = None
     """What the file was when it was added; None if whoever wrote the project does not say."""
+    pixel_size: PixelSize | None = None
+    """None where nobody knows it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +158,8 @@ def _image_entry(image: ProjectImage) -> dict[str, Any]:
             "modified_ns": image.fingerprint.modified,
             "sha256": image.fingerprint.sha256,
         }
+    if image.pixel_size is not None:
+        entry |= image.pixel_size.metadata
     return entry
 
 
@@ -185,13 +190,22 @@ def _image(data: dict[str, Any]) -> ProjectImage:
         raise InputError(f"the image {name!r} needs either a file or a reference.")
     referenced = "reference" in data
     path = _text(data["reference" if referenced else "file"])
-    return ProjectImage(name, (height, width), path, referenced, _fingerprint(data.get("fingerprint")))
+    return ProjectImage(
+        name, (height, width), path, referenced, _fingerprint(data.get("fingerprint")), _pixel_size(data)
+    )
 
 
 def _fingerprint(data: dict[str, Any] | None) -> Fingerprint | None:
     if data is None:
         return None
     return Fingerprint(_whole(data["bytes"]), _whole(data["modified_ns"]), _text(data["sha256"]))
+
+
+def _pixel_size(data: dict[str, Any]) -> PixelSize | None:
+    if "pixel_size" not in data:
+        return None
+    height, width = data["pixel_size"]
+    return PixelSize(float(height), float(width), str(data.get("unit", "")))
 
 
 def _whole(value: Any) -> int:

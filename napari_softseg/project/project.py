@@ -27,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_softseg.errors import InputError
+from napari_softseg.pixel_size import PixelSize
 from napari_softseg.project import manifest as manifests
 from napari_softseg.project import relocation, snapshots, soft_labels
 from napari_softseg.project.fingerprint import take_fingerprint
@@ -36,7 +37,7 @@ from napari_softseg.project.locked import LockedFolder
 from napari_softseg.project.manifest import Manifest, ProjectClass, ProjectImage
 from napari_softseg.project.paths import inside
 from napari_softseg.project.reading import SCRIBBLE_EXTENSIONS
-from napari_softseg.project.removal import RemovedClass, RemovedImage, free_folder, move_files
+from napari_softseg.project.removal import RemovedClass, RemovedImage, free_folder, move_files, removed_files
 from napari_softseg.project.writing import writing
 from napari_softseg.saving import replacing
 
@@ -61,6 +62,7 @@ class Project(LockedFolder):
         name: str | None = None,
         scribbles: npt.NDArray[Any] | None = None,
         copy: bool = True,
+        pixel_size: PixelSize | None = None,
     ) -> ProjectImage:
         """Add an image, perhaps with strokes.
 
@@ -74,6 +76,8 @@ class Project(LockedFolder):
             (H, W) class values.
         copy
             Whether to copy the file; else the project refers to it where it lies.
+        pixel_size
+            Of the image, where it is known: what is exported keeps it.
 
         Raises
         ------
@@ -94,7 +98,7 @@ class Project(LockedFolder):
             if not image.referenced:
                 store_image(path, file, pixels)
             with writing(self.path / manifests.FILE):
-                image = replace(image, fingerprint=take_fingerprint(path))
+                image = replace(image, fingerprint=take_fingerprint(path), pixel_size=pixel_size)
             self._write(relocation.with_image(changed, image))
             if strokes is not None:
                 self._store_strokes(name, strokes)
@@ -153,7 +157,8 @@ class Project(LockedFolder):
         """
         with self._changing():
             classes = {one.value: one.name for one in self._manifest.classes}
-            expected = (len(classes), *self._manifest.image(name).size)
+            image = self._manifest.image(name)
+            expected = (len(classes), *image.size)
             if probabilities.shape != expected:
                 raise InputError(
                     f"Expected soft labels of shape (K, H, W) = {expected} for {name!r}, "
@@ -161,7 +166,7 @@ class Project(LockedFolder):
                 )
             path = self.soft_labels_path(name)
         with writing(path), replacing(path) as (temporary,):  # seconds long: strokes are not held up by it
-            soft_labels.write_soft_labels(temporary, probabilities, classes)
+            soft_labels.write_soft_labels(temporary, probabilities, classes, image.pixel_size)
         return path
 
     def change(
@@ -249,7 +254,7 @@ class Project(LockedFolder):
             now, image = self._manifest, self._manifest.image(name)
             folder = free_folder(inside(self.path, "removed"), name)
             removed = RemovedImage(image, now.images.index(image), folder)
-            moves = self._moves(removed)
+            moves = removed_files(self.path, removed)
             self._write(replace(now, images=tuple(one for one in now.images if one.name != name)))
             try:
                 with writing(folder):
@@ -272,7 +277,8 @@ class Project(LockedFolder):
             images.insert(removed.position, removed.image)
             changed = replace(self._manifest, images=tuple(images))  # refuses a name twice
             with writing(self.path):
-                move_files([(aside, path) for path, aside in self._moves(removed) if aside.exists()])
+                moves = removed_files(self.path, removed)
+                move_files([(aside, path) for path, aside in moves if aside.exists()])
             self._write(changed)
 
     def save_as(self, path: str | os.PathLike[str]) -> Project:
@@ -337,12 +343,3 @@ class Project(LockedFolder):
         """Remove strokes that came as TIFF, now that there are newer ones."""
         for suffix in SCRIBBLE_EXTENSIONS[1:]:
             inside(self.path, f"scribbles/{name}{suffix}").unlink(missing_ok=True)
-
-    def _moves(self, removed: RemovedImage) -> list[tuple[Path, Path]]:
-        """Return where files of an image are while it is in the project, and while it is not."""
-        name = removed.image.name
-        files = [f"scribbles/{name}{suffix}" for suffix in SCRIBBLE_EXTENSIONS]
-        files.append(f"soft_labels/{name}.tif")
-        if not removed.image.referenced:
-            files.append(removed.image.path)
-        return [(inside(self.path, file), removed.folder / file) for file in files]

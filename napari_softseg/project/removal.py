@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_softseg.project.manifest import ProjectClass, ProjectImage
+from napari_softseg.project.paths import inside
+from napari_softseg.project.reading import SCRIBBLE_EXTENSIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,16 @@ class RemovedImage:
     """In the list of images."""
     folder: Path
     """Holds its strokes, soft labels and copy."""
+
+
+def removed_files(project: Path, removed: RemovedImage) -> list[tuple[Path, Path]]:
+    """Return where files of an image are while it is in the project, and while it is not."""
+    name = removed.image.name
+    files = [f"scribbles/{name}{suffix}" for suffix in SCRIBBLE_EXTENSIONS]
+    files.append(f"soft_labels/{name}.tif")
+    if not removed.image.referenced:
+        files.append(removed.image.path)
+    return [(inside(project, file), removed.folder / file) for file in files]
 
 
 def move_files(files: list[tuple[Path, Path]]) -> None:

@@ -14,6 +14,7 @@ from scipy.special import entr
 
 from napari_softseg.errors import InputError
 from napari_softseg.files import read_unary
+from napari_softseg.pixel_size import PixelSize
 from napari_softseg.saving import write_soft_tiff
 
 _ENTROPY = "mean_entropy"
@@ -28,7 +29,12 @@ def mean_entropy(probabilities: npt.NDArray[np.float32]) -> float:
     return total / (math.prod(size) * math.log(n_classes))
 
 
-def write_soft_labels(path: Path, probabilities: npt.NDArray[np.float32], classes: Mapping[int, str]) -> None:
+def write_soft_labels(
+    path: Path,
+    probabilities: npt.NDArray[np.float32],
+    classes: Mapping[int, str],
+    pixel_size: PixelSize | None = None,
+) -> None:
     """Write (K, H, W) float32 soft labels and their mean entropy as a TIFF.
 
     Raises
@@ -39,7 +45,7 @@ def write_soft_labels(path: Path, probabilities: npt.NDArray[np.float32], classe
     entropy = mean_entropy(probabilities)
     if not np.isfinite(entropy):
         raise InputError("Expected probabilities from 0 to 1, but the soft labels hold others; solve again.")
-    write_soft_tiff(path, probabilities, classes, {_ENTROPY: entropy})
+    write_soft_tiff(path, probabilities, classes, {_ENTROPY: entropy}, pixel_size)
 
 
 def read_soft_labels(path: Path, values: list[int]) -> npt.NDArray[np.float32] | None:

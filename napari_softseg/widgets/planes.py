@@ -7,6 +7,7 @@ import numpy as np
 from napari.layers import Image
 
 from napari_softseg.errors import InputError
+from napari_softseg.pixel_size import PixelSize
 from napari_softseg.widgets.tags import first_grid_axis, grid_shape
 
 
@@ -88,6 +89,15 @@ def plane_at(image: Image, index: tuple[int | slice, ...]) -> Plane:
         if not isinstance(at, slice)
     ]
     return Plane(index, "plane " + ", ".join(places) if places else "")
+
+
+def plane_pixel_size(image: Image, plane: Plane) -> PixelSize | None:
+    """Return how large a pixel of the plane is by the layer's scale; None if nobody set one."""
+    axes = [axis + first_grid_axis(image) for axis, at in enumerate(plane.index) if isinstance(at, slice)]
+    height, width = (abs(float(image.scale[axis])) for axis in axes)
+    units = {str(image.units[axis]) for axis in axes}
+    unit = "" if units == {"pixel"} or len(units) > 1 else units.pop()
+    return None if not unit and (height, width) == (1, 1) else PixelSize(height, width, unit)
 
 
 def _axis_name(image: Image, axis: int) -> str:

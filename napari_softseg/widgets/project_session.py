@@ -8,6 +8,7 @@ from pathlib import Path
 from napari_softseg.project import RemovedImage
 from napari_softseg.project.label_export import Kind
 from napari_softseg.widgets.open_project import OpenProject
+from napari_softseg.widgets.planes import plane_pixel_size
 from napari_softseg.widgets.project_browser import ProjectBrowser
 from napari_softseg.widgets.project_intake import OpenImage, import_strokes, take_open_image
 from napari_softseg.widgets.project_layers import forget_name, link, plane_key
@@ -39,7 +40,8 @@ class ProjectSession(ProjectBrowser):
         now = self.writable()
         added = take_open_image(self.session, now)
         self.status_changed.emit(f"Adding {added.name!r}…")
-        task = partial(now.project.add_image, added.pixels, name=added.name)
+        size = plane_pixel_size(added.image, added.plane)
+        task = partial(now.project.add_image, added.pixels, name=added.name, pixel_size=size)
         now.slow.run(task, lambda _: self._on_open_image_added(now, added))
 
     def add_files(self, paths: Iterable[str | os.PathLike[str]], *, copy: bool = True) -> None:
