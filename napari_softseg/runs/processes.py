@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,6 +26,12 @@ if sys.platform == "win32":
     _LOW_PRIORITY = psutil.BELOW_NORMAL_PRIORITY_CLASS
 else:
     _FLAGS, _LOW_PRIORITY = 0, 10
+
+_LOWEST_PRIORITY = 19
+"""On the scale of nice, where that is the scale."""
+
+_BETWEEN_CHANGES = 0.1
+"""Seconds that Linux wants between two changes of an autogroup's priority, by whomever."""
 
 _SAME_MOMENT = 1.0
 """Seconds within which two readings of when a process was made agree."""
@@ -100,14 +107,29 @@ def start_detached(command: Sequence[str], output: Path) -> ProcessId:
         created = process.create_time()
         # before it has threads, which inherit it: the window goes first where both want the processor
         process.nice(_LOW_PRIORITY)
-        _yield_to_other_sessions(child.pid)
+        _yield_to_other_sessions(child.pid, _LOW_PRIORITY)
     return ProcessId(child.pid, created, platform.node())
 
 
-def _yield_to_other_sessions(pid: int) -> None:
+def _yield_to_other_sessions(pid: int, priority: int) -> None:
     """Lower a session as a whole: with autogroups, Linux weighs nice values within a session alone."""
-    with suppress(OSError):
-        Path(f"/proc/{pid}/autogroup").write_text(str(_LOW_PRIORITY), encoding="ascii")
+    for pause in (_BETWEEN_CHANGES, _BETWEEN_CHANGES, 0.0):
+        try:
+            Path(f"/proc/{pid}/autogroup").write_text(str(priority), encoding="ascii")
+        except BlockingIOError:  # anybody's last change was a moment ago
+            time.sleep(pause)
+        except OSError:  # none here, or it has ended
+            return
+        else:
+            return
+
+
+def make_way(process: psutil.Process, *, now: bool) -> None:
+    """Let a process that was started detached leave the processor to a person at work, or no longer.
+
+    This is for Linux with autogroups alone: elsewhere who has lowered a priority must not raise it again.
+    """
+    _yield_to_other_sessions(process.pid, _LOWEST_PRIORITY if now else _LOW_PRIORITY)
 
 
 def interrupt(process: psutil.Process) -> None:

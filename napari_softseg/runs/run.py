@@ -127,6 +127,12 @@ class Run:
         else:
             processes.interrupt(process)
 
+    def make_way(self, *, now: bool) -> None:
+        """Let it leave the processor to a person at work, or no longer; no use outside Linux."""
+        process = self._process()
+        if process is not None:
+            processes.make_way(process, now=now)
+
     def kill(self) -> None:
         """End it at once; what was saved after the last epoch stays."""
         process = self._process()

@@ -29,6 +29,8 @@ class Worker(QObject):
         self._executor = ThreadPoolExecutor(1, thread_name_prefix=f"softseg-{name}")
         self._waiting = 0
         self._closing = threading.Event()
+        self._may_begin = threading.Event()
+        self._may_begin.set()
         # The thread emits it; Qt carries it over to the thread this object lives in.
         self._ended.connect(self._on_ended)
 
@@ -45,15 +47,29 @@ class Worker(QObject):
     def run(self, task: Callable[[], Any], then: Then | None = None) -> "Future[Any]":
         """Do a task after those given before; call `then` with its result in the GUI thread."""
         self._waiting += 1
-        future = self._executor.submit(task)
+        future = self._executor.submit(self._begin, task)
         future.add_done_callback(partial(self._ended.emit, then))
         return future
+
+    def hold(self) -> None:
+        """Begin no task until :meth:`go_on`."""
+        self._may_begin.clear()
+
+    def go_on(self) -> None:
+        """Begin with what has waited."""
+        self._may_begin.set()
 
     def close(self) -> None:
         """Finish all tasks; nothing is emitted and nothing follows any more."""
         self._closing.set()
         self.blockSignals(True)
+        self.go_on()
         self._executor.shutdown(wait=True)
+
+    def _begin(self, task: Callable[[], Any]) -> Any:
+        """Do a task as soon as it may begin; called in the thread."""
+        self._may_begin.wait()
+        return task()
 
     def _on_ended(self, then: Then | None, future: "Future[Any]") -> None:
         self._waiting -= 1

@@ -11,6 +11,7 @@ from psygnal import Signal
 from napari_softseg.errors import InputError
 from napari_softseg.widgets import channels
 from napari_softseg.widgets.classes import ClassList
+from napari_softseg.widgets.hand import Hand
 from napari_softseg.widgets.keys import bind_keys, unbind_keys
 from napari_softseg.widgets.planes import require_plane_image
 from napari_softseg.widgets.result_layers import hide_results, is_result
@@ -49,6 +50,7 @@ class ScribbleSession:
     def __init__(self, viewer: ViewerModel) -> None:
         self.viewer = viewer
         self.classes = ClassList()
+        self.hand = Hand(viewer)
         self.image_version = 0
         self._image: Image | None = None
         self._scribbles: Labels | None = None
@@ -200,6 +202,7 @@ class ScribbleSession:
 
     def close(self) -> None:
         """Let go of the viewer: no event reaches this session any more."""
+        self.hand.close()
         self._detach()
         if self._image is not None:
             self._image.events.data.disconnect(self._on_pixels)

@@ -83,6 +83,9 @@ class SolveLoop:
 
     Strokes are compared by a checksum, because napari reports an undo, a redo and a
     mere refresh by the same event.
+
+    While the hand draws nothing begins, and what has ended meanwhile waits: a layer that is written in the
+    middle of a stroke makes it stutter.
     """
 
     status_changed = Signal(str)
@@ -112,6 +115,8 @@ class SolveLoop:
         self._asked: Wanted | None = None
         self._shown: dict[Place, tuple[Wanted, str]] = {}
         self._last: tuple[Wanted, SolveResult] | None = None
+        self._put_off = False
+        self._arrived: SolveResult | None = None
         self._solver = LiveSolver(self._next_job)
         self._solver.progress.connect(self._on_progress)
         self._solver.done.connect(self._on_done)
@@ -120,6 +125,7 @@ class SolveLoop:
         session.touched.connect(self._solver.poke)
         session.results_removed.connect(self._forget_shown)
         session.image_chosen.connect(self._show_view)
+        session.hand.rested.connect(self._on_rested)
         self._solver.warm.connect(self._on_warm)
         self._solver.warm_up(warm_up)
         self._solver.poke()
@@ -127,7 +133,7 @@ class SolveLoop:
     @property
     def is_idle(self) -> bool:
         """Whether everything that was asked for is in the layers, or failed."""
-        return not self._solver.busy
+        return not (self._solver.busy or self._put_off or self._arrived is not None)
 
     @property
     def options(self) -> SolveOptions:
@@ -204,11 +210,15 @@ class SolveLoop:
         self.session.touched.disconnect(self._solver.poke)
         self.session.results_removed.disconnect(self._forget_shown)
         self.session.image_chosen.disconnect(self._show_view)
+        self.session.hand.rested.disconnect(self._on_rested)
         self._solver.close()
-        self._last = None
+        self._last = self._arrived = None
 
     def _next_job(self) -> Job | None:
         """Find out what is wanted now, and return the work left to do for it; called in the GUI thread."""
+        if self.session.hand.at_work:
+            self._put_off = True
+            return None
         forced, self._forced = self._forced, False
         image, scribbles = self.session.image, self.session.scribbles
         if image is None or scribbles is None:
@@ -370,11 +380,11 @@ class SolveLoop:
         return self._ask(recolored, replace(result.job, look=wanted.look, known_solution=result.solution))
 
     def _ask(self, wanted: Wanted, job: SolveJob) -> Job:
-        self._asked = wanted
+        self._asked, self._arrived = wanted, None
         return partial(run_job, job)
 
     def _cancel(self, asked: Wanted | None = None) -> None:
-        self._asked = asked
+        self._asked, self._arrived = asked, None
         self._solver.cancel()
 
     def _set_counts(self, counts: dict[int, int]) -> None:
@@ -397,9 +407,22 @@ class SolveLoop:
         self.busy_changed.emit(busy)
 
     def _on_progress(self, progress: SolveProgress) -> None:
-        self.status_changed.emit(status_texts.progress_text(progress))
+        if not self.session.hand.at_work:
+            self.status_changed.emit(status_texts.progress_text(progress))
+
+    def _on_rested(self) -> None:
+        """Do what was put off while the hand drew."""
+        arrived, self._arrived = self._arrived, None
+        if arrived is not None:
+            self._on_done(arrived)
+        if self._put_off:
+            self._put_off = False
+            self._solver.poke()
 
     def _on_done(self, result: SolveResult) -> None:
+        if self.session.hand.at_work:
+            self._arrived = result
+            return
         image = self.session.image
         if image is None or image_id(image) != result.job.image_id or self._asked is None:
             return

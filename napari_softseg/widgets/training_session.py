@@ -20,6 +20,9 @@ from napari_softseg.widgets.project_session import ProjectSession
 BUSY_MS, IDLE_MS = 500, 5000
 """How often the files of runs are looked at, while one is on and while none is."""
 
+CALM_MS = 1000
+"""After the last stroke, until a run gets its usual share of the processor again."""
+
 SHOWN_LINES = 200
 """Of what a run printed."""
 
@@ -61,12 +64,21 @@ class TrainingSession:
         self._shown: dict[str, RunState] = {}
         self._asked = 0
         self._looking = False
+        self._put_off = False
+        self._made_way: Run | None = None
+        self._calm = QTimer()
+        self._calm.setSingleShot(True)
+        self._calm.setInterval(CALM_MS)
+        self._calm.timeout.connect(self._take_back)
         self._timer = QTimer()
         self._timer.setInterval(IDLE_MS)
         self._timer.timeout.connect(self._look)
         for worker in (self._worker, self.drawing):
             worker.failed.connect(self.failed.emit)
         project.opened.connect(self._on_opened)
+        hand = project.session.hand
+        hand.began.connect(self._on_hand_began)
+        hand.rested.connect(self._on_hand_rested)
         self._worker.run(StepTimes, self._on_times)
         self._on_opened()
 
@@ -174,9 +186,34 @@ class TrainingSession:
     def close(self) -> None:
         """Let go of everything; a run that is on goes on."""
         self._timer.stop()
+        self._take_back()
+        hand = self.project.session.hand
+        hand.began.disconnect(self._on_hand_began)
+        hand.rested.disconnect(self._on_hand_rested)
         self.project.opened.disconnect(self._on_opened)
         self._worker.close()
         self.drawing.close()
+
+    def _on_hand_began(self) -> None:
+        self.drawing.hold()
+        self._calm.stop()
+        if self._made_way is None and self.running is not None:
+            self._made_way = self.running
+            self._worker.run(partial(self._made_way.make_way, now=True))
+
+    def _on_hand_rested(self) -> None:
+        self.drawing.go_on()
+        self._calm.start()
+        if self._put_off:
+            self._put_off = False
+            self._look()
+
+    def _take_back(self) -> None:
+        """Give the run its share of the processor again."""
+        self._calm.stop()
+        run, self._made_way = self._made_way, None
+        if run is not None:
+            self._worker.run(partial(run.make_way, now=False))
 
     def _ask(self, task: Any, then: Any = None) -> None:
         """Do something with a run in the worker, and look at what came of it."""
@@ -217,7 +254,9 @@ class TrainingSession:
 
     def _look(self) -> None:
         project = self.project.project
-        if project is not None and not self._looking:
+        if self.project.session.hand.at_work:
+            self._put_off = True
+        elif project is not None and not self._looking:
             self._looking = True
             known = self.runs
             task = partial(_look_at, project, known, self._trail, self._times)

@@ -1,7 +1,8 @@
 """Hands for a napari window: real mouse events on its canvas, and a pulse that feels when it blocks."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
 
@@ -27,16 +28,31 @@ def on_canvas(viewer: Any, point: Point) -> QPointF:
     return QPointF(float(x), float(y))
 
 
-def drag(viewer: Any, points: Sequence[Point], pause: float = 0.0) -> None:
-    """Drag the mouse with the left button through `points`, `pause` seconds between two moves."""
+def drag(viewer: Any, points: Sequence[Point], pause: float = 0.0, moves: int = 8) -> None:
+    """Drag the mouse with the left button, `moves` from point to point and `pause` seconds between two."""
+    with button_down(viewer, points[0]) as move:
+        for point in _dense(points, moves)[1:]:
+            _process_events(pause)
+            move(point)
+
+
+@contextmanager
+def button_down(viewer: Any, start: Point) -> Iterator[Callable[[Point], None]]:
+    """Hold the left button down; what is yielded moves the mouse."""
     none, left = Qt.MouseButton.NoButton, Qt.MouseButton.LeftButton
-    path = [on_canvas(viewer, point) for point in _dense(points)]
-    _send(viewer, QEvent.Type.MouseMove, path[0], none, none)
-    _send(viewer, QEvent.Type.MouseButtonPress, path[0], left, left)
-    for position in path[1:]:
-        _process_events(pause)
-        _send(viewer, QEvent.Type.MouseMove, position, none, left)
-    _send(viewer, QEvent.Type.MouseButtonRelease, path[-1], left, none)
+    at = on_canvas(viewer, start)
+    _send(viewer, QEvent.Type.MouseMove, at, none, none)
+    _send(viewer, QEvent.Type.MouseButtonPress, at, left, left)
+
+    def move(point: Point) -> None:
+        nonlocal at
+        at = on_canvas(viewer, point)
+        _send(viewer, QEvent.Type.MouseMove, at, none, left)
+
+    try:
+        yield move
+    finally:
+        _send(viewer, QEvent.Type.MouseButtonRelease, at, left, none)
 
 
 class Pulse:
@@ -83,10 +99,10 @@ def _process_events(seconds: float) -> None:
         time.sleep(0.001)
 
 
-def _dense(points: Sequence[Point]) -> list[Point]:
+def _dense(points: Sequence[Point], moves: int) -> list[Point]:
     """Fill in points between the corners, as a hand does."""
     path = [points[0]]
     for start, end in pairwise(points):
         step = np.subtract(end, start)
-        path += [(start[0] + step[0] * t, start[1] + step[1] * t) for t in np.linspace(0, 1, 9)[1:]]
+        path += [(start[0] + step[0] * t, start[1] + step[1] * t) for t in np.linspace(0, 1, moves + 1)[1:]]
     return path
