@@ -21,8 +21,8 @@ POINTS_TO_A_PIXEL = 72 / 96
 LINE_COLORS = ("#4c9be8", "#e8894c", "#5cb85c", "#c678dd", "#d9534f")
 """Readable on dark and on light."""
 
-REST_MS = 500
-"""Between two drawings: they take turns with the GUI's thread."""
+REST_MS = 2000
+"""Between two drawings: one takes turns with the GUI's thread for a tenth of that."""
 
 MARGINS = (36, 8, 18, 30)
 """Pixels left, right, above and below of a panel, for numbers and names."""
