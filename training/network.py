@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -75,7 +75,7 @@ def set_training_mode(network: DeepLabV3Plus, options: TrainOptions, crops: int)
     """
     network.train()
     policy = options.batch_norm
-    if policy == BatchNorm.AUTO:
+    if policy in (BatchNorm.AUTO, BatchNorm.FEW):
         pretrained = options.weights != "none"
         if pretrained and crops < SMALL_BATCH:  # the head starts from nothing: it needs its statistics
             _freeze(network.backbone)
@@ -83,10 +83,45 @@ def set_training_mode(network: DeepLabV3Plus, options: TrainOptions, crops: int)
         _freeze(network)
 
 
+def take_statistics(network: DeepLabV3Plus, batches: Iterable[Tensor]) -> None:
+    """Set the statistics of batch normalisation, where it is in training mode, to their means over batches.
+
+    While weights change fast, the running mean of the steps' statistics lags behind: after a hundred steps on
+    a few images a network can be good with the statistics of a batch, and useless with its own (Wu & Johnson
+    2021, section 3). Without dropout, as the network is used. Evaluation mode follows.
+
+    Parameters
+    ----------
+    network
+        In training mode.
+    batches
+        Images (B, C, H, W), which get the same weight whatever B is.
+    """
+    norms = [module for module in _norms(network) if module.training]
+    momenta = [norm.momentum for norm in norms]
+    network.eval()
+    for norm in norms:
+        norm.train()
+        norm.momentum = None  # the mean over all batches; the first one replaces what was there
+        assert norm.num_batches_tracked is not None
+        norm.num_batches_tracked.zero_()
+    with torch.no_grad():
+        for images in batches:
+            network(images)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+        norm.eval()
+
+
 def _freeze(network: nn.Module) -> None:
+    for norm in _norms(network):
+        norm.eval()
+
+
+def _norms(network: nn.Module) -> Iterator[nn.modules.batchnorm._BatchNorm]:
     for module in network.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.eval()
+            yield module
 
 
 def state_tensors(network: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -51,6 +51,7 @@ class BatchNorm(Choice):
     """What batch normalisation does while training."""
 
     AUTO = "auto", "frozen for batches under 8 per process on pretrained weights, else train"
+    FEW = "few", "as auto, for short training: taken anew after every epoch, or they would lag behind"
     TRAIN = "train", "statistics of every batch"
     FROZEN = "frozen", "statistics of the pretrained network"
 
@@ -114,6 +115,14 @@ class TrainOptions:
     hard_labels: str = field(
         default=HardLabels.ARGMAX,
         metadata={"help": "loss hard only: where its labels come from", "choices": HardLabels},
+    )
+    class_balance: float = field(
+        default=1.0,
+        metadata={
+            "help": "how many times a stroke pixel of a rare class may count, to balance classes (1: once)",
+            "minimum": 1.0,
+            "maximum": 1000.0,
+        },
     )
     entropy: float | None = field(
         default=None,
@@ -233,6 +242,15 @@ class TrainOptions:
         default=1.0,
         metadata={"help": "share of every stroke's length to use", "minimum": 0.0, "maximum": 1.0},
     )
+    early_stop: int | None = field(
+        default=None,
+        metadata={
+            "help": "epochs without a score as good as the best before a run ends, in the second stage "
+            "(none: all epochs)",
+            "minimum": 1,
+            "maximum": 100_000,
+        },
+    )
     held_out: float = field(
         default=0.1,
         metadata={
@@ -254,7 +272,16 @@ class TrainOptions:
 
 # The learning rate goes with the batch: the paper's 0.007 is for 12 crops.
 PRESETS: dict[Preset, dict[str, Any]] = {
-    Preset.FAST: {"epochs": 10, "samples": 40, "batch": 4, "lr": 0.0025, "crop": 257, "crops": Crops.STROKES},
+    Preset.FAST: {
+        "epochs": 10,
+        "samples": 40,
+        "batch": 4,
+        "lr": 0.0025,
+        "crop": 257,
+        "crops": Crops.STROKES,
+        "batch_norm": BatchNorm.FEW,
+        "early_stop": 3,
+    },
     Preset.BALANCED: {},
     Preset.PAPER: {
         "epochs": 120,
@@ -290,6 +317,7 @@ SECOND_STAGE = (
     "hard_labels",
     "entropy",
     "lr_self",
+    "early_stop",
 )
 """Options that change nothing before the second stage begins."""
 

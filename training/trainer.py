@@ -31,8 +31,9 @@ from napari_softseg.training.network import (
     set_learning_rate,
     set_training_mode,
     state_tensors,
+    take_statistics,
 )
-from napari_softseg.training.options import Loss, Precision, TrainOptions, as_json
+from napari_softseg.training.options import BatchNorm, Loss, Precision, TrainOptions, as_json
 from napari_softseg.training.processes import MEMORY_FORMAT, Processes
 from napari_softseg.training.report.run_log import DIVERGED, FINISHED, STOPPED, Event
 from napari_softseg.training.run_folder import RunFolder, State
@@ -42,6 +43,7 @@ from napari_softseg.training.scoring import Scorer, take_pictures
 LAST = "last.safetensors"
 _PICTURE_EPOCHS = 8
 _MOST_OVER_UNINFORMED = 1000.0
+_BATCHES_OF_STATISTICS = 8
 
 
 class Trainer:
@@ -94,6 +96,8 @@ class Trainer:
         for epoch in range(first_epoch, options.epochs):
             if epoch == stop_after:
                 return STOPPED, f"stopped after epoch {epoch} of {options.epochs}; --resume goes on"
+            if self._enough(epoch):
+                return FINISHED, f"ended after {epoch} of {options.epochs} epochs: the score no longer rose"
             epoch_began = time.perf_counter()
             draws = schedule.batches(epoch, self.processes.number, step - epoch * schedule.steps_per_epoch)
             batches = self.crops.batches(draws, self._workers)
@@ -120,6 +124,8 @@ class Trainer:
                 }
             if not all(bool(parameter.isfinite().all()) for parameter in self.network.parameters()):
                 return DIVERGED, _why_diverged("weights became nan or infinite", epoch, step - 1, options)
+            if options.batch_norm == BatchNorm.FEW:
+                self._take_statistics(epoch)
             event = self._end_epoch(epoch, step, stop, epoch_began)
             if event is None:
                 return self._stopped(epoch, step)
@@ -128,6 +134,15 @@ class Trainer:
             self._save(epoch + 1, step, event["val"])
             self._take_pictures(epoch + 1)
         return FINISHED, f"finished {options.epochs} epochs"
+
+    def _enough(self, done: int) -> bool:
+        """Return whether so many epochs of the last stage have not come up to the best score that it ends."""
+        options = self.options
+        if options.early_stop is None or done % options.val_every:
+            return False
+        first_stage = self.schedule.warmup_epochs % options.epochs  # all of them are the last stage, too
+        since = done if self.best is None else max(self.best["epoch"], first_stage)
+        return self.processes.any(self.processes.first and done - since >= options.early_stop)
 
     def _start_event(self, step: int) -> Event:
         return {
@@ -192,6 +207,14 @@ class Trainer:
             self.scaler.step(self.optimiser)
             self.scaler.update()
         return sums, cause
+
+    def _take_statistics(self, epoch: int) -> None:
+        """Take the statistics of batch normalisation from the epoch's first crops, as the network is now."""
+        device = self.processes.device
+        draws = self.schedule.batches(epoch, self.processes.number)[:_BATCHES_OF_STATISTICS]
+        images = (to_device(batch, device).images for batch in self.crops.batches(draws, self._workers))
+        with torch.autocast(device.type, self.precision, enabled=self.precision != torch.float32):
+            take_statistics(self.network, (batch.contiguous(memory_format=MEMORY_FORMAT) for batch in images))
 
     def _backward(self, batch: Batch, stage: int, counts: torch.Tensor | None = None) -> dict[str, float]:
         device = self.processes.device

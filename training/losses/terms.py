@@ -24,12 +24,18 @@ from napari_softseg.solver.problem import Problem
 from napari_softseg.solver.relaxations import CLASS_DIM, wide_type
 
 
-def labelled(logits: Tensor, labels: Tensor) -> Tensor:
+def labelled(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
     """Return ``-sum ln sigma_i[label_i]`` over labelled pixels: partial cross-entropy on strokes, full on masks.
 
-    `labels` is (B, H, W) int64: class index, -1 on pixels that do not count.
+    Parameters
+    ----------
+    logits : (B, K, H, W) float tensor
+    labels : (B, H, W) int64 tensor
+        Class index, -1 on pixels that do not count.
+    weights : (K,) float tensor, optional
+        What a pixel of each class counts; 1 without.
     """
-    return F.cross_entropy(logits, labels, ignore_index=-1, reduction="sum")
+    return F.cross_entropy(logits, labels, weights, ignore_index=-1, reduction="sum")
 
 
 def entropy(logits: Tensor, free: Tensor) -> Tensor:

@@ -10,7 +10,8 @@ Two normalisations, of which eta and lambda mean different things:
     The strokes' sum is divided by the number of stroke pixels, sums over free pixels and over edges by the
     number of free pixels (real pixels without a stroke). A term that sums over nothing is 0.
 
-Cross-entropy on complete masks is the mean over labelled pixels either way.
+Cross-entropy on complete masks is the mean over labelled pixels either way. With class balance, stroke pixels
+of rare classes count several times in the strokes' sum and in what it is divided by, nowhere else.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ class TrainingLoss(nn.Module):
             On the same device.
         stage : int
             1: strokes alone; 2: what the options name.
-        counts : (2,) float tensor, optional
+        counts : (1 + K,) float tensor, optional
             What sums are divided by, if not by :meth:`counts` of this batch: where gradients of several
             batches are averaged, the mean of their counts gives the loss of one batch with all crops.
 
@@ -99,9 +100,10 @@ class TrainingLoss(nn.Module):
             )
 
     def counts(self, batch: Batch, *, stage: int) -> Tensor:
-        """Return the numbers of pixels with a label and without one: (2,) float64, float32 on mps."""
+        """Return the numbers of pixels without a label and of each class: (1 + K,) float64, float32 on mps."""
         labels, free = self._labelled_and_free(batch, stage)
-        counted = torch.stack([(labels >= 0).sum(), free.sum()])
+        counted = torch.bincount(labels.flatten() + 1, minlength=self.n_classes + 1)
+        counted[0] = free.sum()  # not padding
         return counted.to(torch.float32 if counted.device.type == "mps" else torch.float64)
 
     def uninformed(self, counts: Tensor, *, stage: int) -> float:
@@ -109,15 +111,15 @@ class TrainingLoss(nn.Module):
 
         Parameters
         ----------
-        counts : (2,) float tensor
+        counts : (1 + K,) float tensor
             From :meth:`counts`, or a mean of such.
         stage : int
             1 or 2.
         """
         options, loss = self.options, self._in(stage)
-        labelled_pixels, free_pixels = counts.tolist()
         shares = 1.0
         if options.normalisation == Normalisation.SEEDS:
+            free_pixels, labelled_pixels = float(counts[0]), float(counts[1:].sum())
             shares = free_pixels / labelled_pixels if labelled_pixels else 0.0
         weight = {Loss.SELF: options.eta, Loss.HARD: options.eta, Loss.GD: self._entropy_weight}.get(
             loss, 0.0
@@ -138,6 +140,11 @@ class TrainingLoss(nn.Module):
         labels = torch.where(batch.valid, labels, -1)
         return labels, batch.valid & (labels < 0)
 
+    def _class_weights(self, pixels: Tensor) -> Tensor:
+        """Return (K,) what a stroke pixel of each class counts, given how many there are."""
+        most = torch.where(pixels > 0, pixels.max() * _share(pixels), 1.0)
+        return most.clamp(max=self.options.class_balance)
+
     def _in(self, stage: int) -> Loss:
         """Return what the network is trained on in a stage."""
         return Loss.PCE if stage == 1 else Loss.named(self.options.loss)
@@ -145,12 +152,13 @@ class TrainingLoss(nn.Module):
     def _loss(self, logits: Tensor, batch: Batch, stage: int, counts: Tensor) -> LossTerms:
         options, loss = self.options, self._in(stage)
         seeds, free = self._labelled_and_free(batch, stage)
-        of_seeds, of_free = torch.where(counts > 0, counts, torch.inf).reciprocal().to(logits)
+        of_free, of_seeds = _share(counts[0]).to(logits), _share(counts[1:].sum()).to(logits)
         if loss == Loss.FULL:
             return _joined({"ce": labelled(logits, seeds) * of_seeds})
         if options.normalisation == Normalisation.SEEDS:
             of_free = of_seeds
-        terms = {"pce": labelled(logits, seeds) * of_seeds}
+        weights = self._class_weights(counts[1:])
+        terms = {"pce": labelled(logits, seeds, weights.to(logits)) * _share(weights @ counts[1:]).to(logits)}
         if loss == Loss.PCE:
             return _joined(terms)
         images = batch.images.to(logits.dtype)
@@ -198,6 +206,11 @@ class TrainingLoss(nn.Module):
         if options.loss == Loss.HARD:
             return most_likely(minimum.labels), None
         return minimum.labels, minimum.terms.pairwise
+
+
+def _share(counts: Tensor) -> Tensor:
+    """Return ``1 / counts``, 0 where there is nothing."""
+    return torch.where(counts > 0, counts, torch.inf).reciprocal()
 
 
 def _joined(terms: dict[str, Tensor], pseudo_labels: Tensor | None = None) -> LossTerms:
