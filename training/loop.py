@@ -113,6 +113,8 @@ def iter_train(
     with ExitStack() as stack:
         folder = RunFolder(Path(run))
         resume = resume and folder.config_path.exists()
+        if processes.first and not resume:
+            folder.check_empty()  # before anything is loaded or locked
         branch = None
         if first_stage is not None and not resume:
             branch = _first_stage(RunFolder(Path(first_stage)), config, options, len(annotated))

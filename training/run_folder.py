@@ -81,6 +81,13 @@ class RunFolder:
         """What the run goes on from."""
         return self.path / "state.safetensors"
 
+    def check_empty(self) -> None:
+        """Raise InputError if the folder holds something; it need not be there."""
+        if self.path.is_dir() and any(entry.name != ".lock" for entry in self.path.iterdir()):
+            raise InputError(
+                f"{self.path} is not empty; go on with it by --resume, or choose another folder."
+            )
+
     def create(self, config: Mapping[str, Any]) -> None:
         """Write the settings into a folder that must not hold anything yet.
 
@@ -89,10 +96,7 @@ class RunFolder:
         InputError
             If there is something in it.
         """
-        if any(entry.name != ".lock" for entry in self.path.iterdir()):
-            raise InputError(
-                f"{self.path} is not empty; go on with it by --resume, or choose another folder."
-            )
+        self.check_empty()
         self._write_json(self.config_path, {"format": FORMAT, "version": __version__, **config})
 
     def config(self) -> dict[str, Any]:
@@ -183,9 +187,11 @@ def read_config(run: Path) -> dict[str, Any]:
     try:
         config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         newer = config["format"] > FORMAT
+        if not newer and not config.keys() >= {"options", "folders", "val", "images", "classes"}:
+            raise KeyError
     except FileNotFoundError:
         raise InputError(f"{run} holds no training run (there is no {path}).") from None
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, AttributeError):
         raise InputError(f"{path} is damaged: it is no JSON of a training run.") from None
     if newer:
         raise InputError(

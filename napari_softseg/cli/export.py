@@ -34,7 +34,9 @@ def run(arguments: argparse.Namespace) -> int:
     from napari_softseg.saving import check_outputs
 
     output = Path(arguments.output)
-    check_outputs([output], [Path(arguments.model)])
+    model = Path(arguments.model)
+    own = [path for path in model.iterdir() if path.suffix != ".onnx"] if model.is_dir() else [model]
+    check_outputs([output], own)
 
     from napari_softseg.models import export_onnx, load_model
 

@@ -32,12 +32,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the page; see `napari_softseg.cli.main` for errors and exit codes."""
     from napari_softseg.saving import check_outputs
     from napari_softseg.training.report.page import write_report
-    from napari_softseg.training.report.run_log import CONFIG, LOG, check_run
+    from napari_softseg.training.report.run_log import check_run
 
     folder = Path(arguments.path)
     check_run(folder)
     output = Path(arguments.output) if arguments.output else folder / "report.html"
-    check_outputs([output], [folder / LOG, folder / CONFIG])
+    check_outputs([output], [path for path in folder.iterdir() if path.suffix != ".html"])
     write_report(folder, output)
     print(f"Wrote {output}")
     return 0

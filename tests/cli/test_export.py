@@ -25,7 +25,8 @@ def trained(tmp_path: Path) -> Path:
 
 
 def test_export(trained: Path, tmp_path: Path, run: RunProgram) -> None:
-    output = tmp_path / "out.onnx"
+    output = trained / "out.onnx"
+    output.write_text("of an earlier call")
     result = run("export", trained, "-o", output)
     assert (result.code, result.err) == (0, "")
     first, second, third = result.out.splitlines()
@@ -43,6 +44,7 @@ def test_bad_input(trained: Path, tmp_path: Path, run: RunProgram) -> None:
         (tmp_path / "gone", tmp_path / "out.onnx", "There is no model"),
         (trained, tmp_path / "gone" / "out.onnx", "there is no folder"),
         (trained / "best.safetensors", trained / "best.safetensors", "it is one of the inputs"),
+        (trained, trained / "best.safetensors", "it is one of the inputs"),
         (trained / "best.json", tmp_path / "out.onnx", "no model file"),
     ):
         result = run("export", model, "-o", output)

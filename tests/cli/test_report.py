@@ -27,15 +27,18 @@ def test_beside_the_run_or_elsewhere(tmp_path: Path, run: RunProgram) -> None:
 
 def test_bad_input(tmp_path: Path, run: RunProgram) -> None:
     folder = begun(tmp_path / "street")
+    (folder / "best.safetensors").write_text("a network")
     for args, says in (
         ([tmp_path / "gone"], "is no folder of a training run"),
         ([tmp_path], "holds no training run"),
         ([folder, "-o", tmp_path / "gone" / "x.html"], "there is no folder"),
         ([folder, "-o", tmp_path], "it is a folder"),
         ([folder, "-o", folder / "config.json"], "it is one of the inputs"),
+        ([folder, "-o", folder / "best.safetensors"], "it is one of the inputs"),
     ):
         result = run("report", *args)
         assert (result.code, result.out) == (2, "")
         assert says in result.err
         assert result.err.count("\n") == 1
-    assert [path.name for path in folder.iterdir()] == ["config.json"]
+    assert sorted(path.name for path in folder.iterdir()) == ["best.safetensors", "config.json"]
+    assert (folder / "best.safetensors").read_text() == "a network"

@@ -331,6 +331,10 @@ class TestBadInput:
     def test_a_folder_with_something_in_it(self, folder: Path, straight: Path) -> None:
         with pytest.raises(InputError, match="is not empty; go on with it by --resume"):
             next(iter_train([folder], straight, tiny()))
+        before = sorted(folder.iterdir())
+        with pytest.raises(InputError, match="is not empty"):
+            next(iter_train([folder], folder, tiny()))
+        assert sorted(folder.iterdir()) == before
 
     def test_other_options(self, folder: Path, straight: Path) -> None:
         with pytest.raises(InputError, match=r"The run has lr 0\.001, but now it is 0\.5"):
@@ -370,6 +374,14 @@ class TestBadInput:
         config = json.loads((straight / "config.json").read_text())
         (tmp_path / "config.json").write_text(json.dumps({**config, "format": 99, "version": "9.9"}))
         with pytest.raises(InputError, match=r"made by napari-softseg 9\.9, which is newer"):
+            read_config(tmp_path)
+
+    @pytest.mark.parametrize("lost", ["options", "folders", "images"])
+    def test_settings_that_lack_something(self, straight: Path, tmp_path: Path, lost: str) -> None:
+        config = json.loads((straight / "config.json").read_text())
+        del config[lost]
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        with pytest.raises(InputError, match=r"config\.json is damaged"):
             read_config(tmp_path)
 
     def test_a_torn_log(self, tmp_path: Path) -> None:
