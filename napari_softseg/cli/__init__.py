@@ -12,6 +12,7 @@ from typing import NoReturn
 
 from napari_softseg import __version__
 from napari_softseg.cli import compare, demo, evaluate, export, predict, report, solve, train
+from napari_softseg.cli.config_file import parsed
 from napari_softseg.errors import InputError
 
 PROGRAM = "napari-softseg"
@@ -41,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     parser = _make_parser()
     try:
-        arguments = parser.parse_args(argv)
+        arguments = parsed(parser, argv)
         if arguments.command is None:
             parser.print_help()
             return BAD_INPUT

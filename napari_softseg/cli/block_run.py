@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_softseg.cli.class_names import named_classes
+from napari_softseg.cli.events import Events, add_events_flag
 from napari_softseg.cli.option_flags import chosen_options, is_unary_name
 from napari_softseg.cli.running import interrupt_sets, progress_bar
 from napari_softseg.errors import InputError
@@ -54,13 +55,14 @@ def add_block_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--overwrite", action="store_true", help="start over where OUT.zarr is the result of another run"
     )
+    add_events_flag(group)
 
 
 def wants_blocks(arguments: argparse.Namespace) -> bool:
     """Return whether to solve by blocks; InputError where flags for that are given without it."""
     if arguments.blocks or Path(arguments.image).is_dir() or Path(arguments.scribbles).is_dir():
         return True
-    for name, default in _DEFAULTS.items():
+    for name, default in {**_DEFAULTS, "events": None}.items():
         if getattr(arguments, name) != default:
             raise InputError(f"--{name} is for solving by blocks; add --blocks.")
     return False
@@ -72,6 +74,8 @@ def run_blocks(arguments: argparse.Namespace) -> int:
     from napari_softseg.blocks.store import check_output
     from napari_softseg.solver.solution import Status, drain
 
+    if arguments.json and arguments.events:
+        raise InputError("With --events the last line is what --json prints; leave out one of them.")
     options = chosen_options(arguments)
     out = Path(arguments.output if arguments.output.endswith(".zarr") else f"{arguments.output}.zarr")
     check_output(out)
@@ -90,19 +94,25 @@ def run_blocks(arguments: argparse.Namespace) -> int:
         **limits,
         **{**options, "unary": unary},
     )
+    events = Events(arguments)
     with interrupt_sets(stop), progress_bar(arguments.progress, "block") as show:
 
         def show_or_end(progress: SolveProgress) -> None:
             show(progress)
+            events.progress(progress)
             if stop.is_set() and progress.stage != "solve":  # that stage ends by itself
                 raise KeyboardInterrupt("the same command goes on from there.")
 
         solution = drain(steps, show_or_end)
+    events("end", **_report(solution, options))
     if solution.status is Status.STOPPED:
         raise KeyboardInterrupt(
             f"{solution.done} of {solution.blocks} blocks are in {out}; the same command goes on from there."
         )
-    print(json.dumps(_report(solution, options)) if arguments.json else _summary(arguments.image, solution))
+    if arguments.json:
+        print(json.dumps(_report(solution, options)))
+    elif not events.wanted:
+        print(_summary(arguments.image, solution))
     return 0
 
 

@@ -6,11 +6,13 @@ import argparse
 import shlex
 import sys
 import threading
-from dataclasses import Field, fields
+from dataclasses import Field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_softseg.cli.option_flags import add_field_flags, flag_of
+from napari_softseg.cli.config_file import add_config_flag
+from napari_softseg.cli.events import Events, add_events_flag
+from napari_softseg.cli.option_flags import add_field_flags, flag_of, given_fields
 from napari_softseg.cli.running import interrupt_sets
 from napari_softseg.errors import InputError
 from napari_softseg.training.compare.variants import (
@@ -29,7 +31,7 @@ DESCRIPTION = """Train every variant of the paper's comparisons and write what c
 
 Every run is a train command of its own in OUT/VARIANT_seedN; the first stage, which
 most of them share, is trained once. The same command again keeps finished runs and
-goes on with interrupted ones. All variants with three seeds are 75 runs: begin with
+goes on with interrupted ones. All variants with three seeds are 93 runs: begin with
 --schedule tiny, or --only full,pce,soft-cd --seeds 0. OUT gets results.md with tables
 and a plot, results.json and results.csv; after Ctrl-C of the runs that are done.
 
@@ -63,6 +65,8 @@ def add_command(commands: Any) -> None:
         "--seeds", metavar="N,...", type=_seeds, default=(0, 1, 2), help="seeds of each (default: 0,1,2)"
     )
     parser.add_argument("--jobs", metavar="N", type=_jobs, default=1, help="runs at a time (default: 1)")
+    add_config_flag(parser)
+    add_events_flag(parser)
     parser.add_argument(
         "--progress",
         action=argparse.BooleanOptionalAction,
@@ -82,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
     for folder in (arguments.train, arguments.val):
         if not Path(folder).is_dir():
             raise InputError(f"{folder} is no folder; give an annotated one.")
-    chosen = _chosen(arguments)
+    chosen = given_fields(arguments, TrainOptions)
     plan = Plan(
         Path(arguments.train),
         Path(arguments.val),
@@ -91,28 +95,34 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.seeds,
         {**SCHEDULES[arguments.schedule], **chosen},
     )
-    outcomes, stopped = _run(plan, arguments)
+    events = Events(arguments)
+    events("start", runs=[run.folder.name for run in plan.runs])
+    outcomes, stopped = _run(plan, arguments, events)
     where = (
         f"{len(outcomes)} of {len(plan.runs)} runs are in {plan.out}; the same command goes on from there."
     )
     if not any(outcome.scored for outcome in outcomes):
         if stopped:
+            events("end", status="stopped", runs_done=len(outcomes), files=[])
             raise KeyboardInterrupt(where)
         raise InputError(f"No run ended with a score: {outcomes[0].failure}")
     results = collected(
         plan, outcomes, schedule=arguments.schedule, command=_command(arguments, chosen), jobs=arguments.jobs
     )
     files = write_results(results, plan.out)
-    for finding in results.findings:
-        if finding.seeds:
-            print(f"{finding.verdict}: {finding.claim.text} ({finding.difference:+.2f} points)")
-    print(f"Wrote {', '.join(map(str, files))}")
+    status = "stopped" if stopped else "finished"
+    events("end", status=status, runs_done=len(outcomes), files=[str(file) for file in files])
+    if not events.wanted:
+        for finding in results.findings:
+            if finding.seeds:
+                print(f"{finding.verdict}: {finding.claim.text} ({finding.difference:+.2f} points)")
+        print(f"Wrote {', '.join(map(str, files))}")
     if stopped:
         raise KeyboardInterrupt(where)
     return 0
 
 
-def _run(plan: Plan, arguments: argparse.Namespace) -> tuple[list[Outcome], bool]:
+def _run(plan: Plan, arguments: argparse.Namespace, events: Events) -> tuple[list[Outcome], bool]:
     """Run with a progress bar and a line per run; return what came of them, and whether it was stopped."""
     from tqdm import tqdm
 
@@ -133,10 +143,27 @@ def _run(plan: Plan, arguments: argparse.Namespace) -> tuple[list[Outcome], bool
                 break
             bar.set_postfix_str(f"{progress.name}: epoch {progress.epoch} of {progress.epochs}")
             bar.update(progress.runs_done - bar.n)
-            if progress.outcome is not None:
+            if progress.outcome is None:
+                events("epoch", run=progress.name, epoch=progress.epoch, epochs=progress.epochs)
+            else:
+                events("run", run=progress.name, **_scores(progress.outcome))
+            if progress.outcome is not None and not events.wanted:
                 bar.write(_line(progress.outcome), file=sys.stdout)
                 sys.stdout.flush()
     return outcomes, stop.is_set()
+
+
+def _scores(outcome: Outcome) -> dict[str, Any]:
+    """Return what came of a run, as JSON can hold it: scores in %, null where there are none."""
+    from napari_softseg.training.compare.results import miou
+
+    last, best = (None if outcome.failure else miou(outcome, which) for which in ("last", "best"))
+    return {
+        "last": last,
+        "best": best,
+        "seconds": outcome.log.seconds if outcome.log else 0.0,
+        "failure": outcome.failure or None,
+    }
 
 
 def _line(outcome: Outcome) -> str:
@@ -147,12 +174,6 @@ def _line(outcome: Outcome) -> str:
     seconds = outcome.log.seconds if outcome.log else 0.0
     last, best = miou(outcome, "last"), miou(outcome, "best")
     return f"{outcome.run.folder.name}: mean IoU {last:.2f} %, at best {best:.2f} %, {seconds:.0f} s"
-
-
-def _chosen(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return the options that were chosen by flags."""
-    names = [spec.name for spec in fields(TrainOptions) if spec.name not in SET_BY_VARIANTS]
-    return {name: value for name in names if (value := getattr(arguments, name)) is not None}
 
 
 def _command(arguments: argparse.Namespace, chosen: dict[str, Any]) -> str:
@@ -169,8 +190,8 @@ def _command(arguments: argparse.Namespace, chosen: dict[str, Any]) -> str:
     return shlex.join(words)
 
 
-def _no_default(_spec: Field[Any]) -> tuple[None, str]:
-    return None, "the schedule's"
+def _no_default(_spec: Field[Any]) -> tuple[str, str]:
+    return argparse.SUPPRESS, "the schedule's"
 
 
 def _schedule(text: str) -> ScheduleName:

@@ -9,6 +9,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
+from napari_softseg.cli.config_file import add_config_flag
 from napari_softseg.cli.running import counting_bar, interrupt_sets
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def add_command(commands: Any) -> None:
     parser.add_argument(
         "--strict", action="store_true", help="refuse damaged images instead of skipping them"
     )
+    add_config_flag(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     parser.add_argument(
         "--progress",

@@ -51,6 +51,11 @@ def add_field_flags(
         group.add_argument(flag_of(spec.name), **given)
 
 
+def given_fields(arguments: argparse.Namespace, options: type[Any]) -> dict[str, Any]:
+    """Return the fields that were given, of flags whose default is ``argparse.SUPPRESS``."""
+    return {spec.name: getattr(arguments, spec.name) for spec in fields(options) if spec.name in arguments}
+
+
 def chosen_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the value of every field of SolveOptions."""
     return {spec.name: getattr(arguments, spec.name) for spec in fields(SolveOptions)}

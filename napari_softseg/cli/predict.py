@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_softseg.cli.config_file import add_config_flag
+from napari_softseg.cli.events import Events, add_events_flag
 from napari_softseg.cli.result_files import ResultFiles, write_arrays
 from napari_softseg.cli.running import counting_bar, interrupt_sets, progress_bar
 from napari_softseg.errors import InputError
@@ -19,6 +21,7 @@ from napari_softseg.errors import InputError
 if TYPE_CHECKING:
     from napari_softseg.blocks.source import Plane
     from napari_softseg.models import LoadedModel
+    from napari_softseg.solver.solution import SolveProgress
 
 WRITABLE = ("labels", "soft", "overlay")
 MEMORY = "2 GB"
@@ -64,7 +67,10 @@ def add_command(commands: Any) -> None:
     parser.add_argument(
         "--strict", action="store_true", help="refuse damaged images before anything is predicted"
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of a summary")
+    add_config_flag(parser)
+    output = parser.add_mutually_exclusive_group()
+    output.add_argument("--json", action="store_true", help="print one JSON object instead of a summary")
+    add_events_flag(output)
     parser.add_argument(
         "--progress",
         action=argparse.BooleanOptionalAction,
@@ -105,6 +111,7 @@ class _Job:
     blocks: bool
     overwrite: bool
     progress: bool | None
+    events: Events
     stop: threading.Event
 
     def large(self, path: Path, plane: Plane) -> bool:
@@ -144,6 +151,7 @@ def run(arguments: argparse.Namespace) -> int:
         blocks=arguments.blocks,
         overwrite=arguments.overwrite,
         progress=arguments.progress,
+        events=Events(arguments),
         stop=threading.Event(),
     )
     if arguments.strict:
@@ -154,6 +162,7 @@ def run(arguments: argparse.Namespace) -> int:
                 raise _naming(path, error) from None
     if made:
         folder.mkdir()
+    job.events("start", **_about(job), images=len(inputs))
     done: list[dict[str, Any]] = []
     skipped: list[dict[str, str]] = []
     with interrupt_sets(job.stop), counting_bar(arguments.progress, "image") as show:
@@ -163,21 +172,25 @@ def run(arguments: argparse.Namespace) -> int:
                 if job.stop.is_set():
                     raise KeyboardInterrupt
                 done.append(_predict(job, name, path))
+                job.events("image", **done[-1])
             except KeyboardInterrupt as interrupt:
+                job.events("end", status="stopped", **_counts(done, skipped, began))
                 where = f"{len(done)} of {len(inputs)} images are in {folder}."
                 raise KeyboardInterrupt(str(interrupt) or where) from None
             except InputError as error:
                 if arguments.strict:
                     raise _naming(path, error) from None
                 skipped.append({"name": str(path), "why": str(_naming(path, error))})
+                job.events("skipped", **skipped[-1])
     if not done:
         first = skipped[0]["why"]
         raise InputError(
             first if len(skipped) == 1 else f"None of {len(skipped)} images can be used: {first}"
         )
+    job.events("end", status="finished", **_counts(done, skipped, began))
     if arguments.json:
         print(json.dumps(_report(job, done, skipped, time.perf_counter() - began), allow_nan=False))
-    else:
+    elif arguments.events is None:
         print(_summary(job, done, time.perf_counter() - began))
         for one in skipped:
             print(f"skipped {one['why']}", file=sys.stderr)
@@ -318,7 +331,12 @@ def _in_blocks(job: _Job, name: str, plane: Plane) -> dict[str, Path]:
         **job.tiles,
     )
     with progress_bar(job.progress, "tile") as show:
-        solution = drain(steps, show)
+
+        def show_and_tell(progress: SolveProgress) -> None:
+            show(progress)
+            job.events.progress(progress, input=name)
+
+        solution = drain(steps, show_and_tell)
     if solution.status is Status.STOPPED:
         raise KeyboardInterrupt(
             f"{solution.done} of {solution.blocks} tiles are in {out}; the same command goes on from there."
@@ -326,21 +344,26 @@ def _in_blocks(job: _Job, name: str, plane: Plane) -> dict[str, Path]:
     return {"zarr": out}
 
 
-def _report(
-    job: _Job, done: Sequence[Mapping[str, Any]], skipped: Sequence[Mapping[str, str]], seconds: float
-) -> dict[str, Any]:
+def _about(job: _Job) -> dict[str, Any]:
     config = job.loaded.config
     return {
         "model": job.model,
         "device": job.device,
-        "seconds": seconds,
         "classes": [
             {"value": value, "name": name}
             for value, name in zip(config.class_values, config.class_names, strict=True)
         ],
-        "images": list(done),
-        "skipped": list(skipped),
     }
+
+
+def _report(
+    job: _Job, done: Sequence[Mapping[str, Any]], skipped: Sequence[Mapping[str, str]], seconds: float
+) -> dict[str, Any]:
+    return {**_about(job), "seconds": seconds, "images": list(done), "skipped": list(skipped)}
+
+
+def _counts(done: Sequence[Any], skipped: Sequence[Any], began: float) -> dict[str, Any]:
+    return {"images": len(done), "skipped": len(skipped), "seconds": time.perf_counter() - began}
 
 
 def _summary(job: _Job, done: Sequence[Mapping[str, Any]], seconds: float) -> str:

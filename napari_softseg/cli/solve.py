@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_softseg.cli.block_run import add_block_flags, run_blocks, wants_blocks
 from napari_softseg.cli.class_names import named_classes
+from napari_softseg.cli.config_file import add_config_flag
 from napari_softseg.cli.option_flags import add_option_flags, chosen_options, is_unary_name
 from napari_softseg.cli.result_files import ResultFiles, write_results
 from napari_softseg.cli.running import interrupt_sets, progress_bar
@@ -53,6 +54,7 @@ def add_command(commands: Any) -> None:
         help="a,b,... in ascending order of the class values, or VALUE=NAME,...,\n"
         "or a text file with one of either per line",
     )
+    add_config_flag(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a summary")
     parser.add_argument(
         "--progress",

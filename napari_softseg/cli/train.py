@@ -8,14 +8,15 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import MISSING, Field, fields
+from dataclasses import MISSING, Field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_softseg.cli.option_flags import add_field_flags
+from napari_softseg.cli.config_file import add_config_flag
+from napari_softseg.cli.events import add_events_flag
+from napari_softseg.cli.option_flags import add_field_flags, given_fields
 from napari_softseg.cli.running import interrupt_sets
 from napari_softseg.errors import InputError
-from napari_softseg.options import checked_field
 from napari_softseg.training.options import PRESETS, TrainOptions, train_options
 from napari_softseg.training.report.run_log import DIVERGED, STOPPED
 
@@ -68,12 +69,8 @@ def add_command(commands: Any) -> None:
     parser.add_argument(
         "--strict", action="store_true", help="refuse folders with damaged files instead of leaving these out"
     )
-    parser.add_argument(
-        "--config", metavar="FILE", help="YAML of the options below, with _ for -; flags win over it"
-    )
-    parser.add_argument(
-        "--events", choices=["jsonl"], help="print one JSON object per line on stdout, docs/training.md"
-    )
+    add_config_flag(parser)
+    add_events_flag(parser)
     parser.add_argument(
         "--progress",
         action=argparse.BooleanOptionalAction,
@@ -83,16 +80,18 @@ def add_command(commands: Any) -> None:
     parser.set_defaults(run=run)
 
 
-def _shown_default(spec: Field[Any]) -> tuple[Any, str]:
+def _shown_default(spec: Field[Any]) -> tuple[str, str]:
     """Return that no flag means nothing was chosen, and the defaults of all presets."""
     assert spec.default is not MISSING
     others = [f"{name} {values[spec.name]}" for name, values in PRESETS.items() if spec.name in values]
-    return None, ", ".join([str(spec.default), *others]).replace("True", "yes").replace("False", "no")
+    shown = ", ".join([str(spec.default), *others])
+    return argparse.SUPPRESS, shown.replace("True", "yes").replace("False", "no")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Train, and print what comes of it; see `napari_softseg.cli.main` for errors and exit codes."""
-    options = train_options(**_given(arguments))
+    given = given_fields(arguments, TrainOptions)
+    options = train_options(**given)
     output = Path(arguments.output)
     folders = [Path(folder) for folder in arguments.folders]
     if not folders and arguments.resume:
@@ -101,7 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
         config = read_config(output)
         folders = [Path(folder) for folder in config["folders"]]
         arguments.val = arguments.val or config["val"]
-        options = train_options(**{**config["options"], **_given(arguments)})
+        options = train_options(**{**config["options"], **given})
     if not folders:
         raise InputError("Expected at least one annotated folder; or --resume to go on with a run.")
     jobs = [(folders, output)]
@@ -127,32 +126,6 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"napari-softseg: error: {result.message}", file=sys.stderr)
             code = DIVERGED_CODE
     return code
-
-
-def _given(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return the options that were chosen, in the file or by flags."""
-    given = {} if arguments.config is None else _read_config(Path(arguments.config))
-    flags = {spec.name: getattr(arguments, spec.name) for spec in fields(TrainOptions)}
-    return {**given, **{name: value for name, value in flags.items() if value is not None}}
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    import yaml
-
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is no YAML: {' '.join(str(error).split())}.") from None
-    if not isinstance(content, dict):
-        raise InputError(f"Expected {path} to hold options as 'name: value' lines, but got {content!r}.")
-    specs = {spec.name.rstrip("_"): spec for spec in fields(TrainOptions)}
-    chosen = {}
-    for key, value in content.items():
-        spec = specs.get(str(key).replace("-", "_").rstrip("_"))
-        if spec is None:
-            raise InputError(f"Unknown option {key!r} in {path}; choose one of: {', '.join(specs)}.")
-        chosen[spec.name] = checked_field(spec, value)
-    return chosen
 
 
 def _epochs(text: str) -> int:
