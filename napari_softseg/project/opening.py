@@ -62,13 +62,12 @@ def open_project(path: str | os.PathLike[str], *, read_only: bool = False) -> Pr
     InputError
         If it is none, is damaged, was written by a newer version, or names a path that leaves it.
     """
-    path = Path(path)
-    if path.name == manifests.FILE:
-        path = path.parent
-    if not (path / manifests.FILE).is_file():
+    folder = project_folder(path)
+    if folder is None:
         raise InputError(
             f"{path} is no project: it has no {manifests.FILE}; create one or choose its folder."
         )
+    path = folder
     why, lock = "it was opened for reading", None
     if not read_only:
         why, lock = _locked(path)
@@ -82,6 +81,13 @@ def open_project(path: str | os.PathLike[str], *, read_only: bool = False) -> Pr
     if lock is not None:
         sweep([path, *(path / folder for folder in SWEPT)])
     return Project(path, manifest, why, lock)
+
+
+def project_folder(path: str | os.PathLike[str]) -> Path | None:
+    """Return the folder of a project, given that or its ``project.json``; None if it is no project."""
+    path = Path(path)
+    folder = path.parent if path.name == manifests.FILE else path
+    return folder if (folder / manifests.FILE).is_file() else None
 
 
 def _locked(path: Path) -> tuple[str, ProjectLock | None]:

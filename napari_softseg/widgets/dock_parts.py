@@ -1,6 +1,14 @@
 """Parts that our docks are put together from, narrow enough for 300 pixels."""
 
-from qtpy.QtWidgets import QHBoxLayout, QPushButton, QWidget
+from napari.utils.notifications import notification_manager, show_warning
+from qtpy.QtCore import QRectF, Qt
+from qtpy.QtGui import QPainter, QPalette, QTextOption
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QWidget
+
+from napari_softseg.errors import InputError
+
+FOLD_ICONS = ("▾", "▸")
+"""Of what is unfolded, and folded."""
 
 
 def button(text: str, tip: str) -> QPushButton:
@@ -18,3 +26,52 @@ def row(*parts: QWidget) -> QHBoxLayout:
     for part in parts:
         layout.addWidget(part, 1)
     return layout
+
+
+def words(tip: str, *, selectable: bool = False) -> QLabel:
+    """Return a label for sentences, which may be selected to be copied."""
+    label = QLabel()
+    label.setWordWrap(True)
+    label.setToolTip(tip)
+    if selectable:
+        label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+    return label
+
+
+def paint_hint(area: QWidget | None, text: str) -> None:
+    """Say in the middle of an empty area what to do next; call it from the area's paint event."""
+    assert area is not None
+    wrapped = QTextOption(Qt.AlignmentFlag.AlignCenter)
+    wrapped.setWrapMode(QTextOption.WrapMode.WordWrap)
+    painter = QPainter(area)
+    painter.setPen(area.palette().color(QPalette.ColorRole.WindowText))
+    painter.setOpacity(0.7)
+    painter.drawText(QRectF(area.rect().adjusted(16, 8, -16, -8)), text, wrapped)
+    painter.end()
+
+
+def tell(error: Exception) -> None:
+    """Notify of a mishap: of bad input by its line, of anything else with all there is to report."""
+    if isinstance(error, InputError):
+        show_warning(str(error))
+    else:
+        notification_manager.receive_error(type(error), error, error.__traceback__)
+
+
+class Mishaps:
+    """Notifies once of each bad input that comes again and again, after every stroke or every try to save."""
+
+    def __init__(self) -> None:
+        self._told = ""
+
+    def tell(self, error: Exception) -> None:
+        """Notify, unless this very line was the last one."""
+        if not isinstance(error, InputError):
+            tell(error)
+        elif str(error) != self._told:
+            self._told = str(error)
+            tell(error)
+
+    def forget(self) -> None:
+        """All is well: the same mishap would be news."""
+        self._told = ""

@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
 
 from napari_softseg.project import ImageStatus
 from napari_softseg.widgets.classes import ScribbleClass
+from napari_softseg.widgets.dock_parts import paint_hint
 
 NAME, STROKES, PAINTED, UNSURE = range(4)
 HEADERS = ("image", "strokes", "painted", "unsure")
@@ -152,6 +153,8 @@ class ImageList(QTableView):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self.hint = ""
+        """What to do while there are no images."""
         self.images = ImageModel(self)
         self._proxy = QSortFilterProxyModel(self)
         self._proxy.setSourceModel(self.images)
@@ -183,6 +186,12 @@ class ImageList(QTableView):
         self.setSortingEnabled(True)
         header.sortIndicatorChanged.connect(lambda *_: self.sorted_anew.emit())
         self.activated.connect(lambda index: self.asked.emit(index.data(NAME_ROLE)))
+
+    def paintEvent(self, event: Any) -> None:
+        """Say what to do while there is nothing to list."""
+        super().paintEvent(event)
+        if not self._proxy.rowCount():
+            paint_hint(self.viewport(), self.hint)
 
     @property
     def order(self) -> list[str]:

@@ -9,6 +9,7 @@ import napari
 from napari_softseg.errors import InputError
 from napari_softseg.project import open_project
 from napari_softseg.project.manifest import FILE
+from napari_softseg.project.opening import project_folder
 from napari_softseg.project.viewer_values import classes_to_viewer, to_viewer
 from napari_softseg.widgets.open_dock import PROJECT, open_dock
 from napari_softseg.widgets.open_project import CURRENT
@@ -79,5 +80,4 @@ def _project_folder(path: str | Sequence[str]) -> Path | None:
         if len(path) != 1:
             return None
         path = path[0]
-    folder = Path(path).parent if Path(path).name == FILE else Path(path)
-    return folder if (folder / FILE).is_file() else None
+    return project_folder(path)

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import napari
-from napari.utils.notifications import notification_manager, show_warning
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QFontMetrics
 from qtpy.QtWidgets import (
@@ -20,7 +20,8 @@ from qtpy.QtWidgets import (
 
 from napari_softseg.errors import InputError
 from napari_softseg.project.label_export import Kind
-from napari_softseg.widgets.dock_parts import button, row
+from napari_softseg.project.opening import project_folder
+from napari_softseg.widgets.dock_parts import Mishaps, button, row, words
 from napari_softseg.widgets.image_list import ImageList
 from napari_softseg.widgets.workspace import Dock
 
@@ -45,14 +46,14 @@ class ProjectDock(Dock):
     def __init__(self, napari_viewer: "napari.viewer.Viewer") -> None:
         super().__init__(napari_viewer)
         self.project = self.workspace.project
-        self._shown_error = ""
+        self._mishaps = Mishaps()
         self._build()
         self._connect()
         self._on_opened()
 
     def _build(self) -> None:
         self.new_button = button("New…", "Make a project folder, with the classes that are painted now.")
-        self.open_button = button("Open…", "Open a project folder. It can be dropped on the window as well.")
+        self.open_button = button("Open…", "Open a project folder. It can be dropped on this dock as well.")
         self.save_as_button = button("Save as…", "Copy the project to another folder, and go on there.")
         self.path_label = _ElidedLabel()
         self.add_open_button = button("Add open image", "Take the image that is painted on into the project.")
@@ -75,10 +76,7 @@ class ProjectDock(Dock):
             action.setToolTip(tip)
             action.triggered.connect(partial(self._on_export, kinds))
         self.export_button.setMenu(menu)
-        self.status = QLabel()
-        self.status.setWordWrap(True)
-        self.status.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.status.setToolTip("What was saved when, or why nothing can be.")
+        self.status = words("What was saved when, or why nothing can be.", selectable=True)
         layout = QVBoxLayout(self)
         layout.setSpacing(6)
         layout.addLayout(row(self.new_button, self.open_button, self.save_as_button))
@@ -89,6 +87,7 @@ class ProjectDock(Dock):
         layout.addWidget(self.undo_button)
         layout.addLayout(row(self.import_button, self.export_button))
         layout.addWidget(self.status)
+        self.setAcceptDrops(True)
 
     def _connect(self) -> None:
         project = self.project
@@ -116,6 +115,20 @@ class ProjectDock(Dock):
         self.follow(self.workspace.session.layers_changed, self._enable)
 
     # ---- what a person does
+
+    def dragEnterEvent(self, event: Any) -> None:
+        """Take what is dragged here if it is files."""
+        if _files(event):
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: Any) -> None:
+        """Open a project, without napari asking who reads it; or add image files to the one that is open."""
+        paths = _files(event)
+        event.acceptProposedAction()
+        if len(paths) == 1 and (Path(paths[0]).is_dir() or project_folder(paths[0]) is not None):
+            self._try(self.project.open, paths[0])
+        elif paths:
+            self._try(self.project.add_files, paths)
 
     def _on_new(self) -> None:
         path, _ = QFileDialog.getSaveFileName(self, "New project: its folder", "project", "Folder (*)")
@@ -210,11 +223,14 @@ class ProjectDock(Dock):
 
     def _on_opened(self) -> None:
         project = self.project.project
-        self._shown_error = ""
+        self._mishaps.forget()
         self.path_label.show_text("" if project is None else str(project.path))
+        self.list.hint = "Add the image that is open, or files. Images can be dropped here as well."
         if project is None:
+            self.list.hint = "Press New… or Open…, or drop a project here."
             self.status.setText("Make a project or open one: then every stroke is saved as you paint.")
         elif project.read_only:
+            self.list.hint = "This project holds no image."
             self.status.setText(f"read-only: {project.read_only}")
         else:
             self.status.setText("Every stroke is saved as you paint.")
@@ -241,7 +257,7 @@ class ProjectDock(Dock):
         self.project.order = self.list.order
 
     def _on_saved(self, _key: str) -> None:
-        self._shown_error = ""
+        self._mishaps.forget()
         self.status.setText(f"saved {datetime.now().astimezone():%H:%M:%S}")
 
     def _enable(self) -> None:
@@ -271,13 +287,12 @@ class ProjectDock(Dock):
             self._show_error(error)
 
     def _show_error(self, error: Exception) -> None:
-        """Notify once of each mishap; a full disk is tried again and again."""
         self.status.setText(str(error))
-        if not isinstance(error, InputError):
-            notification_manager.receive_error(type(error), error, error.__traceback__)
-        elif str(error) != self._shown_error:
-            self._shown_error = str(error)
-            show_warning(str(error))
+        self._mishaps.tell(error)
+
+
+def _files(event: Any) -> list[str]:
+    return [url.toLocalFile() for url in event.mimeData().urls() if url.isLocalFile()]
 
 
 class _ElidedLabel(QLabel):

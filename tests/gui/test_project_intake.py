@@ -4,7 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from qtpy.QtWidgets import QWidget
 
+from napari_softseg.pixel_size import PixelSize
 from napari_softseg.project import open_project
 from tests.gui.conftest import MakeStage, two_halves
 from tests.gui.project_stage import ProjectStage, small
@@ -17,23 +19,44 @@ def made(make_stage: MakeStage, tmp_path: Path) -> ProjectStage:
     return stage
 
 
+def test_an_empty_list_says_what_to_do(made: ProjectStage) -> None:
+    images = made.dock.list
+    assert "Add the image that is open, or files" in images.hint
+    assert _has_ink(images.viewport())
+    made.project.close()
+    assert "Press New… or Open…" in images.hint
+    images.hint = ""
+    assert not _has_ink(images.viewport())
+
+
+def _has_ink(area: QWidget) -> bool:
+    image = area.grab().toImage()
+    colors = {
+        image.pixel(x, y) for x in range(image.width()) for y in range(image.height() // 3, image.height())
+    }
+    return len(colors) > 1
+
+
 def test_planes_of_a_stack_are_kept_one_by_one(made: ProjectStage) -> None:
     rng = np.random.default_rng(0)
-    made.viewer.add_image(rng.integers(0, 255, (3, 64, 80), np.uint8), name="stack")
+    stack = rng.integers(0, 255, (3, 64, 80), np.uint8)
+    made.viewer.add_image(stack, name="stack", scale=(3, 2, 1), units=("um", "um", "um"))
     made.stage.start()
     made.viewer.dims.set_current_step(0, 1)
-    made.stage.stroke((10, 10), (40, 15), value=1)
+    made.stage.stroke((20, 10), (80, 15), value=1)
     made.click(made.dock.add_open_button)
     name = made.project.current
     assert name is not None
     assert name.startswith("stack plane")
-    made.stage.stroke((10, 40), (40, 45), value=2)
+    made.stage.stroke((20, 40), (80, 45), value=2)
     made.settle()
     np.testing.assert_array_equal(made.on_disk(name), made.strokes[1])
+    with open_project(made.folder, read_only=True) as project:
+        assert project.manifest.image(name).pixel_size == PixelSize(2, 1, "micrometer")
     made.viewer.dims.set_current_step(0, 2)
     made.settle()
     assert made.project.current is None
-    made.stage.stroke((50, 40), (55, 45), value=2)
+    made.stage.stroke((100, 40), (110, 45), value=2)
     made.settle()
     np.testing.assert_array_equal(made.on_disk(name), made.strokes[1])
     assert made.failures == []

@@ -1,13 +1,16 @@
 """Projects open by drag and drop, soft labels are saved as probabilities."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
+from napari.settings import get_settings
 from PIL import Image
-from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
-from qtpy.QtGui import QDropEvent
+from qtpy.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
+from qtpy.QtGui import QDragEnterEvent, QDropEvent
+from qtpy.QtWidgets import QApplication
 
 from napari_softseg.errors import InputError
 from napari_softseg.files import read_unary
@@ -15,6 +18,7 @@ from napari_softseg.project import ProjectClass, create_project
 from napari_softseg.saving import read_class_names
 from napari_softseg.widgets.npe_reader import project_layers, project_reader
 from napari_softseg.widgets.npe_writer import write_soft_labels
+from napari_softseg.widgets.project_dock import ProjectDock
 from napari_softseg.widgets.tags import TAG
 from napari_softseg.widgets.workspace import Workspace
 from tests.gui.conftest import PLUGIN, TIMEOUT, MakeStage, Stage, two_halves
@@ -33,11 +37,29 @@ def folder(tmp_path: Path) -> Path:
 
 
 def _drop(stage: Stage, path: Path) -> None:
+    """Drop a file or folder on the canvas."""
+    data = _dragged(path)
+    stage.viewer.window._qt_viewer.dropEvent(QDropEvent(QPointF(50, 50), _HELD[0], data, *_HELD[1:]))
+
+
+def _drop_on_dock(stage: Stage, dock: ProjectDock, path: Path) -> bool:
+    """Drag a file or folder over the dock and drop it if it is taken; return whether it is."""
+    data = _dragged(path)
+    enter = QDragEnterEvent(QPoint(50, 50), _HELD[0], data, *_HELD[1:])
+    QApplication.sendEvent(dock, enter)
+    if enter.isAccepted():
+        QApplication.sendEvent(dock, QDropEvent(QPointF(50, 50), _HELD[0], data, *_HELD[1:]))
+    stage.qtbot.wait(20)
+    return bool(enter.isAccepted())
+
+
+_HELD = (Qt.DropAction.CopyAction, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier)
+
+
+def _dragged(path: Path) -> QMimeData:
     data = QMimeData()
     data.setUrls([QUrl.fromLocalFile(str(path))])
-    buttons, keys = Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
-    event = QDropEvent(QPointF(50, 50), Qt.DropAction.CopyAction, data, buttons, keys)
-    stage.viewer.window._qt_viewer.dropEvent(event)
+    return data
 
 
 def _check_open(stage: Stage, folder: Path) -> None:
@@ -54,6 +76,31 @@ def test_dropping_the_file_of_a_project_opens_it(make_stage: MakeStage, folder: 
     stage = make_stage()
     _drop(stage, folder / "project.json")
     _check_open(stage, folder)
+
+
+def test_a_folder_dropped_on_the_dock_is_opened_without_a_question(
+    make_stage: MakeStage, folder: Path, tmp_path: Path
+) -> None:
+    stage = make_stage()
+    _, dock = stage.viewer.window.add_plugin_dock_widget(PLUGIN, "Project")
+    picture = tmp_path / "more.png"
+    Image.fromarray(two_halves(seed=3)).save(picture)
+    assert _drop_on_dock(stage, dock, picture)
+    assert "No project is open" in dock.status.text()
+    assert _drop_on_dock(stage, dock, tmp_path)
+    assert "is no project" in dock.status.text()
+    assert _drop_on_dock(stage, dock, folder)
+    _check_open(stage, folder)
+    assert _drop_on_dock(stage, dock, picture)
+    stage.qtbot.waitUntil(lambda: "more" in dock.project.names, timeout=TIMEOUT)
+
+
+def test_a_pattern_in_the_preferences_answers_for_a_folder(make_stage: MakeStage, folder: Path) -> None:
+    stage = make_stage()
+    named = folder.rename(folder.with_name("work.softseg"))
+    get_settings().plugins.extension2reader = {"*.softseg/": PLUGIN}
+    _drop(stage, named)
+    _check_open(stage, named)
 
 
 def test_a_folder_is_opened_as_a_project_if_it_is_one(make_stage: MakeStage, folder: Path) -> None:
@@ -84,6 +131,26 @@ def test_soft_labels_are_saved_as_probabilities(stage: Stage, tmp_path: Path) ->
     np.testing.assert_array_equal(soft, result.solution.probabilities)
     assert soft[0, 50, 10] > 0.9
     assert read_class_names(path) == {1: "class 1", 2: "class 2"}
+
+
+def test_of_a_stack_the_plane_is_named_and_its_pixel_size_kept(make_stage: MakeStage, tmp_path: Path) -> None:
+    stack = np.stack([two_halves(seed=seed) for seed in range(3)])
+    stage = make_stage(stack, scale=(2, 0.5, 0.25), units=("um", "um", "um"))
+    stage.start()
+    stage.viewer.dims.set_current_step(0, 1)
+    stage.stroke((10, 5), (35, 7), value=1)
+    stage.stroke((10, 27), (35, 25), value=2)
+    path = tmp_path / "stack.soft.tif"
+    stage.soft.save(str(path))
+    with tifffile.TiffFile(path) as tif:
+        page = tif.pages.first
+        told = json.loads(page.description)
+        per_cm = [page.tags[name].value for name in ("XResolution", "YResolution")]
+        assert page.tags["ResolutionUnit"].value == tifffile.RESUNIT.CENTIMETER
+    assert [number / below for number, below in per_cm] == pytest.approx([1e4 / 0.25, 1e4 / 0.5])
+    assert told["plane"] == "plane 1 of 3"
+    assert (told["pixel_size"], told["unit"]) == ([0.5, 0.25], "micrometer")
+    assert any("stack.soft.tif holds the soft labels of plane 1 of 3" in text for text in stage.notifications)
 
 
 def test_other_layers_are_saved_by_napari(stage: Stage, tmp_path: Path) -> None:
