@@ -124,6 +124,14 @@ class TrainOptions:
             "maximum": 1000.0,
         },
     )
+    label_noise: float = field(
+        default=0.0,
+        metadata={
+            "help": "share of pixels without a stroke whose pseudo-label is a random class, to see what it does",
+            "minimum": 0.0,
+            "maximum": 1.0,
+        },
+    )
     entropy: float | None = field(
         default=None,
         metadata={
@@ -315,6 +323,7 @@ SECOND_STAGE = (
     "sweeps",
     "normalisation",
     "hard_labels",
+    "label_noise",
     "entropy",
     "lr_self",
     "early_stop",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -77,6 +78,19 @@ def soft_labels(problem: Problem, sweeps: int) -> Minimum:
 def most_likely(labels: Tensor) -> Tensor:
     """Return soft labels (B, K, H, W) as one-hot ones of their most likely class, same shape and dtype."""
     return _one_hot(labels.argmax(CLASS_DIM), labels.shape[CLASS_DIM]).to(labels)
+
+
+def with_noise(labels: Tensor, free: Tensor, share: float) -> Tensor:
+    """Return labels (B, K, H, W), of which a share of the free pixels (B, H, W) has a class drawn at random.
+
+    Any class is as likely, the right one too. Torch's own generator draws.
+    """
+    if share == 0:
+        return labels
+    n_classes = labels.shape[CLASS_DIM]
+    wrong = free & (torch.rand(free.shape, device=free.device) < share)
+    drawn = _one_hot(torch.randint(n_classes, free.shape, device=free.device), n_classes).to(labels)
+    return torch.where(wrong.unsqueeze(CLASS_DIM), drawn, labels)
 
 
 def _one_hot(classes: Tensor, n_classes: int) -> Tensor:

@@ -63,6 +63,8 @@ class Variant:
 _DENSE: dict[str, Any] = {"neighborhood": Neighborhood.DN, "bandwidth": 15.0, "reach": 100.0}
 LENGTHS = (0.0, 0.3, 0.5, 0.8)
 """Shares of the strokes' length below the whole of it (figure 6)."""
+NOISES = (0.2, 0.5)
+"""Shares of the pseudo-labels that are replaced by random ones (figure 3d)."""
 
 
 def _soft(name: str, title: str, paper: float | None = None, **options: Any) -> Variant:
@@ -128,6 +130,16 @@ VARIANTS = [
         )
         for length in LENGTHS
     ),
+    *(
+        _soft(
+            f"noise{share:g}-{entropy}",
+            f"CD + {entropy.upper()}, {share:.0%} of the labels random",
+            cross_entropy=entropy,
+            label_noise=share,
+        )
+        for share in NOISES
+        for entropy in (CrossEntropy.CE, CrossEntropy.RCE, CrossEntropy.CCE)
+    ),
 ]
 
 SET_BY_VARIANTS = frozenset({"preset", "seed", "held_out"}).union(
@@ -188,6 +200,18 @@ CLAIMS = [
     ),
     Claim("Cross-entropies: CCE beats RCE", ("soft-cd",), ("soft-cd-rce",)),
     Claim("Cross-entropies: RCE beats CE", ("soft-cd-rce",), ("soft-cd-ce",)),
+    *(
+        Claim(
+            f"With wrong labels: {better.upper()} beats {worse.upper()}",
+            tuple(f"noise{share:g}-{better}" for share in NOISES),
+            tuple(f"noise{share:g}-{worse}" for share in NOISES),
+        )
+        for better, worse in (
+            (CrossEntropy.CCE, CrossEntropy.RCE),
+            (CrossEntropy.CCE, CrossEntropy.CE),
+            (CrossEntropy.RCE, CrossEntropy.CE),
+        )
+    ),
     Claim(
         "On shortened strokes soft self-labelling beats strokes alone",
         tuple(f"soft-cd-length{length:g}" for length in LENGTHS),

@@ -29,7 +29,13 @@ from napari_softseg.solver.api import check_method
 from napari_softseg.solver.relaxations import CLASS_DIM
 from napari_softseg.training.losses.terms import entropy, labelled, potts, self_labelling
 from napari_softseg.training.options import HardLabels, Loss, Normalisation, TrainOptions
-from napari_softseg.training.pseudo_labels import batch_problem, cut_labels, most_likely, soft_labels
+from napari_softseg.training.pseudo_labels import (
+    batch_problem,
+    cut_labels,
+    most_likely,
+    soft_labels,
+    with_noise,
+)
 
 if TYPE_CHECKING:
     from napari_softseg.training.data import Batch
@@ -170,6 +176,7 @@ class TrainingLoss(nn.Module):
             terms["potts"] = potts(logits, problem) * of_free
             return _joined(terms)
         labels, pairwise = self.pseudo_labels(logits.detach().softmax(CLASS_DIM), images, seeds, batch.valid)
+        labels = with_noise(labels, free, options.label_noise)
         cross_entropy = options.cross_entropy
         if pairwise is not None:
             terms["potts"] = pairwise * of_free
