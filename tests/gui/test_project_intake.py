@@ -29,7 +29,8 @@ def test_an_empty_list_says_what_to_do(made: ProjectStage) -> None:
     assert not _has_ink(images.viewport())
 
 
-def _has_ink(area: QWidget) -> bool:
+def _has_ink(area: QWidget | None) -> bool:
+    assert area is not None
     image = area.grab().toImage()
     colors = {
         image.pixel(x, y) for x in range(image.width()) for y in range(image.height() // 3, image.height())
