@@ -38,12 +38,15 @@ def named_classes(values: Sequence[int], given: str | None) -> dict[int, str]:
                 f"No name for class value {missing[0]} in --class-names {given!r}; "
                 f"the scribbles have {listed}."
             )
-        return {value: by_value[value] for value in values}
+        entries = [by_value[value] for value in values]
     if len(entries) != len(values):
         raise InputError(
             f"Expected {len(values)} class names, for the class values {listed}, but --class-names {given!r} "
             f"has {len(entries)}; give one each, or VALUE=NAME pairs."
         )
+    twice = next((name for name in entries if entries.count(name) > 1), None)
+    if twice is not None:
+        raise InputError(f"--class-names {given!r} has {twice!r} twice; give every class its own name.")
     return dict(zip(values, entries, strict=True))
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_softseg.cli.config_file import add_config_flag
 from napari_softseg.cli.running import counting_bar, interrupt_sets
+from napari_softseg.errors import InputError
 
 if TYPE_CHECKING:
     from napari_softseg.training.evaluate import Evaluation
@@ -88,6 +89,11 @@ def run(arguments: argparse.Namespace) -> int:
                 break
     if stop.is_set() and result.images < len(folder):
         raise KeyboardInterrupt(f"{result.images} of {len(folder)} images were compared, which says nothing.")
+    if not result.confusion.matrix.any():
+        raise InputError(
+            f"Found no pixel with a class in the masks of {arguments.folder}: all hold {arguments.ignore}, "
+            "which --ignore leaves out."
+        )
     if arguments.json:
         about = {"model": arguments.model, "folder": arguments.folder}
         skipped = [{"name": name, "why": why} for name, why in folder.skipped]

@@ -126,7 +126,7 @@ def run(arguments: argparse.Namespace) -> int:
     wanted = _wanted(arguments.write)
     folder = Path(arguments.output)
     inputs = _found_inputs(arguments.inputs, folder)
-    made = _checked_folder(folder)
+    _check_folder(folder)
     _check_apart(inputs, folder)
 
     from napari_softseg.blocks.tiling import parsed_memory
@@ -160,8 +160,6 @@ def run(arguments: argparse.Namespace) -> int:
                 _opened(job, path)
             except InputError as error:
                 raise _naming(path, error) from None
-    if made:
-        folder.mkdir()
     job.events("start", **_about(job), images=len(inputs))
     done: list[dict[str, Any]] = []
     skipped: list[dict[str, str]] = []
@@ -245,14 +243,16 @@ def _is_zarr(folder: Path) -> bool:
     return any((folder / name).exists() for name in _ZARR)
 
 
-def _checked_folder(folder: Path) -> bool:
-    """Return whether the folder for the results must be made; InputError if it cannot be."""
+def _check_folder(folder: Path) -> None:
+    """Raise InputError if the folder for the results, or those above it, cannot be made or written to."""
     from napari_softseg.saving import check_outputs
 
     if folder.exists() and not folder.is_dir():
         raise InputError(f"Cannot write to {folder}: it is a file; choose another folder.")
-    check_outputs([folder / ".probe" if folder.exists() else folder], [])
-    return not folder.exists()
+    probe = folder / ".probe"
+    while not probe.parent.exists():
+        probe = probe.parent
+    check_outputs([probe], [])
 
 
 def _check_apart(inputs: Mapping[str, Path], folder: Path) -> None:
@@ -288,6 +288,7 @@ def _predict(job: _Job, name: str, path: Path) -> dict[str, Any]:
     """Predict and write one image; returns what was done."""
     began = time.perf_counter()
     plane = _opened(job, path)
+    job.folder.mkdir(parents=True, exist_ok=True)  # not before there is something to write
     files = _in_blocks(job, name, plane) if job.large(path, plane) else _whole(job, name, plane)
     return {
         "input": str(path),

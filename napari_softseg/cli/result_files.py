@@ -39,7 +39,7 @@ class ResultFiles:
         """
         if prefix.endswith(("/", "\\")) or Path(prefix).is_dir():
             raise InputError(
-                f"Output {prefix!r} is a folder; add the start of a file name, such as {prefix}/photo."
+                f"Output {prefix!r} is a folder; add the start of a file name, such as {Path(prefix, 'photo')}."
             )
         soft = Path(f"{prefix}_soft.tif")
         if volume:

@@ -18,7 +18,7 @@ from napari_softseg.cli.option_flags import add_field_flags, given_fields
 from napari_softseg.cli.running import interrupt_sets
 from napari_softseg.errors import InputError
 from napari_softseg.training.options import PRESETS, TrainOptions, train_options
-from napari_softseg.training.report.run_log import DIVERGED, STOPPED
+from napari_softseg.training.report.run_log import CONFIG, DIVERGED, STOPPED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -161,6 +161,10 @@ def _train(
             except StopIteration as end:
                 result: TrainResult = end.value
                 break
+            except KeyboardInterrupt:
+                if not (output / CONFIG).exists():
+                    raise
+                raise KeyboardInterrupt(f"{output} has the last whole epoch; --resume goes on.") from None
     if arguments.events is None and result.first:
         print(_summary(result))
     return result

@@ -49,6 +49,8 @@ def _refused(case: Case, run: RunProgram, *args: str | Path, says: tuple[str, ..
         ("--class-names", "one", ("Expected 2 class names", "3, 7", "has 1")),
         ("--class-names", "3=a,4=b", ("No name for class value 7",)),
         ("--class-names", "a,,b", ("empty class name",)),
+        ("--class-names", "a,a", ("has 'a' twice",)),
+        ("--class-names", "3=a,7=a", ("has 'a' twice",)),
         ("--mask", "gone.png", ("gone.png does not exist",)),
         ("--speed", "fast", ("--speed", "--help")),
     ],

@@ -113,6 +113,14 @@ def test_a_folder_without_names_goes_by_values(file: Path, folder: Path, run: Ru
     assert fewer["confusion"] == [[0, 0, 0], *named["confusion"][1:]]
 
 
+def test_masks_that_say_nothing_are_refused(file: Path, folder: Path, run: RunProgram) -> None:
+    for mask in (folder / "masks").iterdir():
+        Image.fromarray(np.full_like(_read(mask), 255)).save(mask)
+    result = run("evaluate", file, folder)
+    assert (result.code, result.out) == (2, "")
+    assert "no pixel with a class in the masks of" in result.err
+
+
 def test_damaged_images_are_skipped_or_refused(file: Path, folder: Path, run: RunProgram) -> None:
     image = folder / "images" / "1.png"
     image.write_bytes(image.read_bytes()[:200])

@@ -61,7 +61,7 @@ def _files(*names: str) -> list[str]:
 def test_three_files_for_every_image(
     model: DeepLabV3Plus, file: Path, photos: Path, tmp_path: Path, run: RunProgram
 ) -> None:
-    out = tmp_path / "out"
+    out = tmp_path / "made" / "out"
     result = run("predict", file, photos, "-o", out, "--device", "cpu")
     assert (result.code, result.err) == (0, "")
     assert _names(out) == _files("a", "b")
@@ -176,6 +176,7 @@ def test_nothing_that_can_be_used(file: Path, photos: Path, tmp_path: Path, run:
     )
     (photos / "b.png").write_text("no image")
     _refused(run("predict", file, photos, "-o", tmp_path / "out"), "None of 2 images", "a.png")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
@@ -186,7 +187,7 @@ def test_nothing_that_can_be_used(file: Path, photos: Path, tmp_path: Path, run:
         (["photos", "more/a.jpg"], "would both become a_labels.png"),
         (["photos", "-o", "photos"], "holds the images"),
         (["photos", "-o", "photos/a.png"], "it is a file"),
-        (["photos", "-o", "gone/out"], "there is no folder gone"),
+        (["photos", "-o", "photos/a.png/out"], "photos/a.png is a file"),
         (["photos", "--write", "labels,masks"], "Unknown result 'masks'"),
         (["photos", "--device", "tpu"], "Unknown device 'tpu'"),
         (["photos", "--tile", "100"], "tile to be a multiple of 16"),

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from napari_softseg.models import load_model
@@ -113,6 +114,23 @@ def test_ctrl_c_keeps_everything(folder: Path, tmp_path: Path) -> None:
     end = json.loads(out.splitlines()[-1])
     assert (end["event"], end["status"]) == ("end", "stopped")
     load_model(tmp_path / "run" / "last.safetensors")
+
+
+def test_ctrl_c_twice_says_what_there_is(folder: Path, tmp_path: Path, run: RunProgram) -> None:
+    def interrupt(*_: object) -> None:
+        if (tmp_path / "run" / "state.safetensors").exists():
+            raise KeyboardInterrupt
+
+    hook = torch.nn.modules.module.register_module_forward_pre_hook(interrupt)
+    try:
+        result = run("train", folder, "-o", tmp_path / "run", *flags(epochs=3))
+    finally:
+        hook.remove()
+    assert result.code == 130
+    assert result.err == (
+        f"napari-softseg: interrupted; {tmp_path / 'run'} has the last whole epoch; --resume goes on.\n"
+    )
+    assert run("train", "-o", tmp_path / "run", "--resume").code == 0
 
 
 def test_a_full_disk_leaves_the_checkpoint_before(folder: Path, tmp_path: Path) -> None:
