@@ -2,13 +2,29 @@
 
 from napari.utils.notifications import notification_manager, show_warning
 from qtpy.QtCore import QRectF, Qt
-from qtpy.QtGui import QPainter, QPalette, QTextOption
+from qtpy.QtGui import QIcon, QPainter, QPalette, QTextOption
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QWidget
+from superqt import QCollapsible
 
 from napari_softseg.errors import InputError
 
-FOLD_ICONS = ("▾", "▸")
-"""Of what is unfolded, and folded."""
+
+class Fold(QCollapsible):
+    """Parts that are folded away behind a title."""
+
+    def __init__(self, title: str, tip: str, content: QWidget, parent: QWidget | None = None) -> None:
+        # superqt's own arrows are black in every theme: ours are letters of the title
+        super().__init__(title, parent, QIcon(), QIcon())
+        self._title = title
+        self.setDuration(0)
+        self.setToolTip(tip)
+        self.layout().setContentsMargins(0, 0, 0, 0)
+        self.addWidget(content)
+        self.toggled.connect(self._show_state)
+        self._show_state(False)
+
+    def _show_state(self, unfolded: bool) -> None:
+        self.setText(f"{'▾' if unfolded else '▸'}  {self._title}")
 
 
 def button(text: str, tip: str) -> QPushButton:

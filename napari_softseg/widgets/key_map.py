@@ -1,19 +1,15 @@
 """The keys there are, folded away at the bottom of the dock."""
 
 from qtpy.QtWidgets import QGridLayout, QLabel, QWidget
-from superqt import QCollapsible
 
+from napari_softseg.widgets.dock_parts import Fold
 from napari_softseg.widgets.keys import KEY_HELP
 
 
-class KeyMap(QCollapsible):
+class KeyMap(Fold):
     """A table of keys and what they do."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__("Keys", parent)
-        self.setDuration(0)
-        self.setToolTip("Keys on the canvas while the scribbles layer is chosen.")
-        self.layout().setContentsMargins(0, 0, 0, 0)
         table = QWidget()
         grid = QGridLayout(table)
         grid.setContentsMargins(6, 0, 0, 0)
@@ -24,4 +20,4 @@ class KeyMap(QCollapsible):
             text = QLabel(what)
             text.setMinimumWidth(1)  # no text of it makes the dock wider
             grid.addWidget(text, row, 1)
-        self.addWidget(table)
+        super().__init__("Keys", "Keys on the canvas while the scribbles layer is chosen.", table, parent)

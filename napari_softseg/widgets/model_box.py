@@ -3,18 +3,15 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari.utils.notifications import notification_manager, show_warning
 from qtpy.QtWidgets import (
     QFileDialog,
-    QLabel,
     QProgressBar,
-    QPushButton,
     QVBoxLayout,
     QWidget,
 )
 
 from napari_softseg.errors import InputError
-from napari_softseg.widgets.dock_parts import row
+from napari_softseg.widgets.dock_parts import button, row, tell, words
 from napari_softseg.widgets.workspace import Dock
 
 if TYPE_CHECKING:
@@ -69,22 +66,23 @@ class ModelBox(QWidget):
             self._show_error(error)
 
     def _build(self) -> None:
-        self.title = _words("What makes the solver's first guess for every pixel; strokes correct it.")
-        self.choose_button = QPushButton("Network from file…")
-        self.choose_button.setToolTip("Use a network trained elsewhere, on classes of the same names.")
-        self.drop_button = QPushButton("Strokes alone")
-        self.drop_button.setToolTip("Do without a network: the strokes alone make the first guess again.")
-        self.predict_button = QPushButton("Predict all")
-        self.predict_button.setToolTip(
-            "Write soft labels for every image of the project: the network's guess, corrected by the strokes "
-            "that the image has. Painting goes on meanwhile."
+        self.title = words("What makes the solver's first guess for every pixel; strokes correct it.")
+        self.choose_button = button(
+            "Network from file…", "Use a network trained elsewhere, on classes of the same names."
         )
-        self.cancel_button = QPushButton("Cancel")
-        self.cancel_button.setToolTip("End before the next image; labels that are written stay.")
+        self.drop_button = button(
+            "Strokes alone", "Do without a network: the strokes alone make the first guess again."
+        )
+        self.predict_button = button(
+            "Predict all",
+            "Write soft labels for every image of the project: the network's guess, corrected by the strokes "
+            "that the image has. Painting goes on meanwhile.",
+        )
+        self.cancel_button = button("Cancel", "End before the next image; labels that are written stay.")
         self.bar = QProgressBar()
         self.bar.setFormat("%v of %m images")
         self.bar.setToolTip("Images that have their labels.")
-        self.outcome = _words("How the last prediction went.")
+        self.outcome = words("How the last prediction went.")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
@@ -99,6 +97,8 @@ class ModelBox(QWidget):
         used = f"First guess: by the network {model.name!r}" if model.path is not None else NONE
         if model.follow is not None:
             used = f"{used.rstrip('.')}, as its training gets better"
+        if model.unknown:
+            used += f"; for {', '.join(map(repr, model.unknown))}, which it does not know, by the strokes"
         self.title.setText(f"{used.rstrip('.')}. {model.error}".strip())
         self.drop_button.setEnabled(model.path is not None)
         project = self._project.project
@@ -122,12 +122,8 @@ class ModelBox(QWidget):
         self._show()
 
     def _show_error(self, error: Exception) -> None:
-        if isinstance(error, InputError):
-            show_warning(str(error))
-            self.outcome.setText(str(error))
-        else:
-            self.outcome.clear()
-            notification_manager.receive_error(type(error), error, error.__traceback__)
+        tell(error)
+        self.outcome.setText(str(error) if isinstance(error, InputError) else "")
         self._show()
 
 
@@ -140,10 +136,3 @@ def outcome_text(outcome: "PredictOutcome") -> str:
         more = len(outcome.left_out) - 1
         text += f" Left out: {name!r} ({reason.rstrip('.')})" + (f" and {more} more." if more else ".")
     return text
-
-
-def _words(tip: str) -> QLabel:
-    label = QLabel()
-    label.setWordWrap(True)
-    label.setToolTip(tip)
-    return label

@@ -51,9 +51,10 @@ def common(spec: "Field[Any]", value: Any) -> dict[str, Any]:
     return {"name": spec.name, "tooltip": sentence(spec.metadata["help"]), "value": value}
 
 
-def choice_box(choices: type[Choice], shared: dict[str, Any]) -> ComboBox:
-    """Return a box whose entries and tooltip explain themselves."""
-    box = ComboBox(choices=[(_entry(choice), choice) for choice in choices], **shared)
+def choice_box(choices: type[Choice], shared: dict[str, Any], *, long: bool = True) -> ComboBox:
+    """Return a box whose entries and tooltips explain themselves; `long` puts long names into the entries."""
+    entries = [(_entry(choice) if long else str(choice.value), choice) for choice in choices]
+    box = ComboBox(choices=entries, **shared)
     native: QComboBox = box.native
     narrow(native)
     for row, choice in enumerate(choices):

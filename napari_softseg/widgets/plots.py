@@ -11,6 +11,7 @@ from qtpy.QtGui import QImage, QPainter, QPalette
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
 from napari_softseg.widgets.autosave import Worker
+from napari_softseg.widgets.dock_parts import paint_hint
 
 Points = tuple[Sequence[float], Sequence[float]]
 """x and y."""
@@ -52,8 +53,10 @@ class Chart(QWidget):
     that is painted meanwhile.
     """
 
-    def __init__(self, worker: Worker, height: int) -> None:
+    def __init__(self, worker: Worker, height: int, hint: str) -> None:
+        """Draw with this worker; while there is nothing to draw, `hint` says when there will be."""
         super().__init__()
+        self._hint = hint
         self.panels: Sequence[Panel] = ()
         self._worker = worker
         self._drawing = False
@@ -76,6 +79,7 @@ class Chart(QWidget):
         if panels != self.panels:
             self.panels = panels
             self._draw()
+            self.update()
 
     @property
     def is_drawn(self) -> bool:
@@ -89,6 +93,8 @@ class Chart(QWidget):
             painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
             painter.drawImage(self.rect(), self._image)
             painter.end()
+        elif not self.panels:
+            paint_hint(self, self._hint)
 
     def resizeEvent(self, event: Any) -> None:
         """Draw at the new size."""

@@ -4,8 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import napari
-from napari.utils.notifications import notification_manager, show_warning
-from qtpy.QtCore import QSignalBlocker, Qt, Signal
+from qtpy.QtCore import QSignalBlocker, Signal
 from qtpy.QtWidgets import (
     QApplication,
     QCheckBox,
@@ -14,7 +13,6 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QMessageBox,
-    QPushButton,
     QVBoxLayout,
     QWidget,
 )
@@ -26,11 +24,12 @@ from napari_softseg.widgets.class_files import read_classes, write_classes
 from napari_softseg.widgets.class_table import ClassTable
 from napari_softseg.widgets.command_line import Call
 from napari_softseg.widgets.compare_view import CompareWindow
+from napari_softseg.widgets.dock_parts import Mishaps, button, row, words
 from napari_softseg.widgets.key_map import KeyMap
 from napari_softseg.widgets.network_row import NetworkRow
 from napari_softseg.widgets.open_dock import PROJECT, TRAIN, open_dock
 from napari_softseg.widgets.option_widgets import narrow
-from napari_softseg.widgets.options_form import LABEL_WIDTH, OptionsForm
+from napari_softseg.widgets.options_form import OptionsForm
 from napari_softseg.widgets.planes_row import PlanesRow
 from napari_softseg.widgets.preferences import preferences, preferences_page
 from napari_softseg.widgets.solve_job import SolveResult, View
@@ -53,7 +52,7 @@ class ScribbleDock(Dock):
         self.session = self.workspace.session
         self.loop = self.workspace.loop
         self.comparison: CompareWindow | None = None
-        self._shown_error = ""
+        self._mishaps = Mishaps()
         self._build()
         self._connect()
         self._on_layers_changed()
@@ -89,67 +88,56 @@ class ScribbleDock(Dock):
         return self.loop.is_idle
 
     def _build(self) -> None:
-        self.project_button, self.train_button = QPushButton("Project…"), QPushButton("Train…")
-        self.project_button.setToolTip("Open the dock of the project: its images, autosave, export.")
-        self.train_button.setToolTip("Open the dock that trains a network on the strokes.")
+        self.project_button = button(
+            "Project…", "Open the dock of the project: its images, autosave, export."
+        )
+        self.train_button = button("Train…", "Open the dock that trains a network on the strokes.")
         self.image_box = QComboBox()
         narrow(self.image_box)
         self.image_box.setToolTip("The image to paint on.")
-        self.start_button = QPushButton("Start")
-        self.channels = ChannelRow(LABEL_WIDTH)
+        self.start_button = button("Start", "")
+        self.channels = ChannelRow(OptionsForm.LABEL_WIDTH)
         self.table = ClassTable(self.session.classes)
         self.network = NetworkRow(self.workspace.model)
         self.form = OptionsForm()
         self.auto_box = QCheckBox("solve after every stroke")
         self.auto_box.setChecked(True)
         self.auto_box.setToolTip("Solve as soon as strokes, options or the visible plane change.")
-        self.spot_button = QPushButton("Next spot")
-        self.spot_button.setToolTip("Centre the view on the next place that is uncertain. Key: N")
-        self.solve_button = QPushButton("Solve")
-        self.solve_button.setToolTip("Solve the visible plane now. Key: S")
-        self.stop_button = QPushButton("Stop")
-        self.stop_button.setToolTip("Stop, and keep what there is so far. Key: D")
+        self.spot_button = button("Next spot", "Centre the view on the next place that is uncertain. Key: N")
+        self.solve_button = button("Solve", "Solve the visible plane now. Key: S")
+        self.stop_button = button("Stop", "Stop, and keep what there is so far. Key: D")
         self.stop_button.setEnabled(False)
         self.planes = PlanesRow()
-        self.compare_button = QPushButton("Compare…")
-        self.compare_button.setToolTip("The six relaxations side by side, each with its energy and time.")
-        self.copy_button = QPushButton("Copy command line")
-        self.copy_button.setToolTip(
+        self.compare_button = button(
+            "Compare…", "The six relaxations side by side, each with its energy and time."
+        )
+        self.copy_button = button(
+            "Copy command line",
             "Copy the napari-softseg call that does what Solve does now. The strokes it reads, and the image "
-            "if it is in no file, are written into a new temporary folder."
+            "if it is in no file, are written into a new temporary folder.",
         )
         self.view_box = QComboBox()
         narrow(self.view_box)
         for view in View:
             self.view_box.addItem(view.value, view)
         self.view_box.setToolTip("What the results show. Key T hides and shows them.")
-        self.status = QLabel()
-        self.status.setWordWrap(True)
-        self.status.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.status.setToolTip("What to do next, what goes on, how it went.")
+        self.status = words("What to do next, what goes on, how it went.", selectable=True)
         self.key_map = KeyMap()
 
-        dock_row = QHBoxLayout()
-        dock_row.addWidget(self.project_button)
-        dock_row.addWidget(self.train_button)
         image_row = QHBoxLayout()
         image_row.addWidget(self.image_box, 1)
         image_row.addWidget(self.start_button)
-        solve_row = QHBoxLayout()
-        solve_row.addWidget(self.solve_button, 1)
-        solve_row.addWidget(self.stop_button, 1)
-        solve_row.addWidget(self.spot_button, 1)
         tool_row = QHBoxLayout()
         tool_row.addWidget(self.compare_button)
         tool_row.addWidget(self.copy_button, 1)
         view_row = QFormLayout()
         view_label = QLabel("view")
-        view_label.setMinimumWidth(LABEL_WIDTH)
+        view_label.setMinimumWidth(OptionsForm.LABEL_WIDTH)
         view_row.addRow(view_label, self.view_box)
         layout = QVBoxLayout(self)
         layout.setSpacing(6)
         for part in (
-            dock_row,
+            row(self.project_button, self.train_button),
             image_row,
             self.channels,
             self.table,
@@ -157,7 +145,7 @@ class ScribbleDock(Dock):
             self.form,
             view_row,
             self.auto_box,
-            solve_row,
+            row(self.solve_button, self.stop_button, self.spot_button),
             self.planes,
             tool_row,
             self.status,
@@ -304,7 +292,7 @@ class ScribbleDock(Dock):
             actions[action]()
 
     def _on_solved(self, result: SolveResult) -> None:
-        self._shown_error = ""
+        self._mishaps.forget()
         self.solved.emit(result)
 
     def _open(self, name: str) -> None:
@@ -345,9 +333,4 @@ class ScribbleDock(Dock):
         self.form["device"].value = found or "auto"
 
     def _show_error(self, error: Exception) -> None:
-        """Notify once of each mishap; with auto-solve the same one comes after every stroke."""
-        if not isinstance(error, InputError):
-            notification_manager.receive_error(type(error), error, error.__traceback__)
-        elif str(error) != self._shown_error:
-            self._shown_error = str(error)
-            show_warning(str(error))
+        self._mishaps.tell(error)

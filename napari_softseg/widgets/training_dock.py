@@ -3,13 +3,12 @@
 from typing import Any
 
 import napari
-from napari.utils.notifications import notification_manager, show_info, show_warning
+from napari.utils.notifications import show_info
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QApplication,
     QCheckBox,
     QFrame,
-    QLabel,
     QMainWindow,
     QPlainTextEdit,
     QProgressBar,
@@ -23,7 +22,7 @@ from napari_softseg.errors import InputError
 from napari_softseg.runs import Run, command_line, run_name, stop_hint
 from napari_softseg.runs.rounds import round_scores
 from napari_softseg.widgets import training_texts as texts
-from napari_softseg.widgets.dock_parts import button, row
+from napari_softseg.widgets.dock_parts import button, row, tell, words
 from napari_softseg.widgets.model_box import ModelBox
 from napari_softseg.widgets.plots import Chart, Panel
 from napari_softseg.widgets.training_close import CloseQuestion
@@ -91,26 +90,24 @@ class TrainingDock(Dock):
 
     def _build(self) -> None:
         self.form = TrainingForm()
-        self.hint = _words()
-        self.hint.setToolTip("What Train would do, or what is missing.")
+        self.hint = words("What Train would do, or what is missing.")
         self.start_button = button("Train", "Train on all strokes of the project, in the background.")
         self.stop_button = button("Stop", "")
         self.resume_button = button("Resume", "Go on with the chosen run.")
         self.progress = QProgressBar()
         self.progress.setToolTip("The run that is on.")
-        self.status = _words()
-        self.status.setToolTip("The chosen run.")
-        self.status.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.status = words("The chosen run.", selectable=True)
         self.preview_box = QCheckBox("preview its best network")
         self.preview_box.setToolTip(
             "While a run is on, its best network makes the first guess for the image you paint on."
         )
-        self.curves = Chart(self.session.drawing, CHART_HEIGHT)
+        curves_hint = "Loss and accuracy of a run are drawn here as it goes on: press Train."
+        self.curves = Chart(self.session.drawing, CHART_HEIGHT, curves_hint)
         self.curves.setToolTip("Terms of the loss by step; accuracy on what is scored by epoch.")
-        self.rounds = Chart(self.session.drawing, CHART_HEIGHT // 2)
+        rounds_hint = "The best score of every run, one point each: train, correct, train again."
+        self.rounds = Chart(self.session.drawing, CHART_HEIGHT // 2, rounds_hint)
         self.rounds.setToolTip("The best score of each run, in their order.")
-        self.rounds_hint = _words()
-        self.rounds_hint.setToolTip("Whether another round is worth it.")
+        self.rounds_hint = words("Whether another round is worth it.")
         self.log = QPlainTextEdit()
         self.log.setReadOnly(True)
         self.log.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
@@ -170,7 +167,7 @@ class TrainingDock(Dock):
         self.follow(session.runs_changed, self._on_runs)
         self.follow(session.current_changed, self._on_current)
         self.follow(session.ended, self._on_ended)
-        self.follow(session.failed, self._show_error)
+        self.follow(session.failed, tell)
         self.follow(workspace.project.opened, self._on_project)
         self.follow(workspace.project.images_changed, self._show_plan)
         self.follow(workspace.loop.devices_found, self.form.set_devices)
@@ -181,7 +178,7 @@ class TrainingDock(Dock):
         try:
             action()
         except InputError as error:
-            self._show_error(error)
+            tell(error)
             self.hint.setText(str(error))
 
     def _copy_command(self) -> None:
@@ -279,15 +276,3 @@ class TrainingDock(Dock):
 
     def _on_ended(self, run: Run) -> None:
         show_info(texts.run_text(run.state))
-
-    def _show_error(self, error: Exception) -> None:
-        if isinstance(error, InputError):
-            show_warning(str(error))
-        else:
-            notification_manager.receive_error(type(error), error, error.__traceback__)
-
-
-def _words() -> QLabel:
-    label = QLabel()
-    label.setWordWrap(True)
-    return label

@@ -1,71 +1,57 @@
 """The options of training as a form, generated from TrainOptions: no default or text is repeated here."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import fields
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from magicgui.widgets import ComboBox
-from magicgui.widgets.bases import ValueWidget
-from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QLabel, QVBoxLayout, QWidget
-from superqt import QCollapsible
+from qtpy.QtWidgets import QComboBox, QFileDialog, QWidget
 
 from napari_softseg.models.config import Backbone
 from napari_softseg.runs import RunState
 from napari_softseg.runs.imagenet import imagenet_is_here
 from napari_softseg.training.options import PRESETS, Loss, Preset, TrainOptions, train_options
-from napari_softseg.widgets.option_widgets import choice_box, common, narrow, option_widget, sentence
-
-LABELS = {
-    "preset": "preset",
-    "backbone": "network",
-    "weights": "start from",
-    "epochs": "epochs",
-    "device": "device",
-    "loss": "loss",
-    "relaxation": "relaxation",
-    "cross_entropy": "cross-entropy",
-    "neighborhood": "neighbours",
-    "eta": "trust in it, η",
-    "lambda_": "smoothness λ",
-    "batch": "crops a batch",
-    "accumulate": "batches a step",
-    "crop": "crop size",
-    "lr": "learning rate",
-}
-"""Options in the form, top to bottom, by the words people read."""
-
-BASIC = ("preset", "backbone", "weights", "epochs", "device")
-"""What people change; the rest is folded away."""
-
-LABEL_WIDTH = 96
-"""Pixels; the same in both groups, so that the fields line up."""
+from napari_softseg.widgets.option_form import OptionForm
+from napari_softseg.widgets.option_widgets import choice_box, common, narrow
 
 IMAGENET, NONE, FILE = "imagenet", "none", "file…"
 
 
-class TrainingForm(QWidget):
+class TrainingForm(OptionForm):
     """A view of the options of the next run."""
 
-    changed = Signal()
-    """A person changed a value."""
+    OPTIONS = TrainOptions
+    LABELS: ClassVar = {
+        "preset": "preset",
+        "backbone": "network",
+        "weights": "start from",
+        "epochs": "epochs",
+        "device": "device",
+        "loss": "loss",
+        "relaxation": "relaxation",
+        "cross_entropy": "cross-entropy",
+        "neighborhood": "neighbours",
+        "eta": "trust in it, η",
+        "lambda_": "smoothness λ",
+        "batch": "crops a batch",
+        "accumulate": "batches a step",
+        "crop": "crop size",
+        "lr": "learning rate",
+    }
+    BASIC = ("preset", "backbone", "weights", "epochs", "device")
+    FOLDED = ("Loss and crops", "What a preset chooses, and is seldom turned.")
+    LABEL_WIDTH = 96
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._specs = {spec.name: spec for spec in fields(TrainOptions)}
         self._touched = False
         self._models: dict[str, RunState] = {}
         defaults = train_options(preset=Preset.FAST)
-        self._widgets: dict[str, ValueWidget[Any]] = {}
-        for name in LABELS:
-            spec, value = self._specs[name], getattr(defaults, name)
+        for name in self.LABELS:
+            value = getattr(defaults, name)
             if name == "backbone":
-                self._widgets[name] = choice_box(Backbone, common(spec, value))
-            elif name == "device":
-                self._widgets[name] = ComboBox(choices=["auto", "cpu"], **common(spec, value))
+                self._widgets[name] = choice_box(Backbone, common(self._specs[name], value), long=False)
             elif name != "weights":
-                self._widgets[name] = option_widget(spec, value)
+                self.add(name, value)
         self.weights_box = QComboBox()
         narrow(self.weights_box)
         self.weights_box.setToolTip(
@@ -74,23 +60,12 @@ class TrainingForm(QWidget):
         )
         self._fill_weights(None)
         self._widgets["preset"].changed.connect(self._on_preset)
-        for widget in self._widgets.values():
-            widget.changed.connect(self._on_changed)
         self.weights_box.activated.connect(self._on_weights)
-        self.folded = QCollapsible("Loss and crops")
-        self.folded.setDuration(0)
-        self.folded.layout().setContentsMargins(0, 0, 0, 0)
-        self.folded.addWidget(self._rows([name for name in LABELS if name not in BASIC]))
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(2)
-        layout.addWidget(self._rows(BASIC))
-        layout.addWidget(self.folded)
-        self._on_changed()
+        self.lay_out()
 
-    def __getitem__(self, name: str) -> ValueWidget[Any]:
-        """Return the widget of the option of this name."""
-        return self._widgets[name]
+    def native(self, name: str) -> QWidget:
+        """Return what stands beside the label of an option."""
+        return self.weights_box if name == "weights" else super().native(name)
 
     @property
     def weights(self) -> str:
@@ -119,7 +94,7 @@ class TrainingForm(QWidget):
         defaults = train_options(preset=preset)
         chosen = {name: widget.value for name, widget in self._widgets.items()} | {"weights": self.weights}
         options = train_options(**chosen)
-        values = {name: getattr(options, name) for name in LABELS}
+        values = {name: getattr(options, name) for name in self.LABELS}
         given = {name: value for name, value in values.items() if value != getattr(defaults, name)}
         plain = {name: str(value) if isinstance(value, str) else value for name, value in given.items()}
         return {"preset": preset, **plain}
@@ -136,12 +111,6 @@ class TrainingForm(QWidget):
         if self.weights == IMAGENET and not imagenet_is_here(str(self._widgets["backbone"].value)):
             return "ImageNet weights will be downloaded once."
         return ""
-
-    def set_devices(self, devices: Sequence[str]) -> None:
-        """Offer these devices; the chosen one stays if it is among them."""
-        box = self._widgets["device"]
-        assert isinstance(box, ComboBox)
-        box.choices = list(devices)
 
     def set_models(self, states: Iterable[RunState]) -> None:
         """Offer the last network of these runs to start from, and choose it unless a person chose another."""
@@ -206,18 +175,4 @@ class TrainingForm(QWidget):
             widgets[name].enabled = solved
         for name in ("cross_entropy", "eta"):
             widgets[name].enabled = widgets["loss"].value in (Loss.SELF, Loss.HARD)
-        self.changed.emit()
-
-    def _rows(self, names: Iterable[str]) -> QWidget:
-        """Return the options of these names below each other, with their labels."""
-        rows = QWidget()
-        layout = QFormLayout(rows)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setVerticalSpacing(4)
-        layout.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        for name in names:
-            label = QLabel(LABELS[name])
-            label.setMinimumWidth(LABEL_WIDTH)
-            label.setToolTip(sentence(self._specs[name].metadata["help"]))
-            layout.addRow(label, self.weights_box if name == "weights" else self._widgets[name].native)
-        return rows
+        super()._on_changed()

@@ -7,6 +7,7 @@ from qtpy.QtCore import QSignalBlocker, Signal
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem
 
 from napari_softseg.runs import RunState
+from napari_softseg.widgets.dock_parts import paint_hint
 from napari_softseg.widgets.training_texts import percent, run_text, settings_text
 
 COLUMNS = ("run", "score", "epochs", "status")
@@ -54,6 +55,12 @@ class RunTable(QTableWidget):
                 self.clearSelection()
         if added:
             self.scrollToBottom()
+
+    def paintEvent(self, event: Any) -> None:
+        """Say what will be listed while nothing is."""
+        super().paintEvent(event)
+        if not self.rowCount():
+            paint_hint(self.viewport(), "Runs of this project are listed here.")
 
     def _fill(self, row: int, state: RunState) -> None:
         planned = "" if state.planned_epochs is None else f"/{state.planned_epochs}"
