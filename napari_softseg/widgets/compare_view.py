@@ -22,7 +22,6 @@ from qtpy.QtWidgets import (
     QGridLayout,
     QHBoxLayout,
     QLabel,
-    QPushButton,
     QSizePolicy,
     QVBoxLayout,
     QWidget,
@@ -33,6 +32,7 @@ from napari_softseg.errors import InputError
 from napari_softseg.options import Relaxation, SolveOptions, Unary
 from napari_softseg.solver.solution import SolveProgress
 from napari_softseg.widgets import status_texts
+from napari_softseg.widgets.dock_parts import button, words
 from napari_softseg.widgets.live_solver import LiveSolver
 from napari_softseg.widgets.solve_job import SolveJob, run_job
 from napari_softseg.widgets.solve_loop import SolveLoop
@@ -43,6 +43,7 @@ PICTURE = QSize(120, 90)
 SHARE = 0.6
 """Of the class colours in a picture; the image makes up the rest."""
 ABOUT = (
+    "The same strokes, solved by each of the six relaxations: take over the one that you like best. "
     "Times are without the first guess, which all share. Energies of different relaxations are different "
     "functions: compare the pictures, and an energy only with the same relaxation's."
 )
@@ -127,12 +128,12 @@ class CompareWindow(QDialog):
         self.comparison = Comparison()
         self.tiles = {relaxation: _Tile(relaxation) for relaxation in Relaxation}
         self.boxes = {relaxation: QCheckBox(relaxation.upper()) for relaxation in Relaxation}
-        self.again_button = QPushButton("Solve again")
-        self.again_button.setToolTip("Solve the visible plane with the strokes and options of now.")
-        self.close_button = QPushButton("Close")
-        self.close_button.setToolTip("Return to the viewer; nothing in it was changed.")
-        about = QLabel(ABOUT)
-        about.setWordWrap(True)
+        self.again_button = button(
+            "Solve again", "Solve the visible plane with the strokes and options of now."
+        )
+        self.close_button = button("Close", "Return to the viewer; nothing in it was changed.")
+        about = words("How to read this.")
+        about.setText(ABOUT)
         choice = QHBoxLayout()
         gallery = QGridLayout()
         for place, relaxation in enumerate(Relaxation):
@@ -142,7 +143,10 @@ class CompareWindow(QDialog):
             box.toggled.connect(partial(self._on_toggled, relaxation))
             tile.use_button.clicked.connect(partial(self._on_use, relaxation))
             choice.addWidget(box)
-            gallery.addWidget(tile, *divmod(place, COLUMNS))
+            row, column = divmod(place, COLUMNS)
+            gallery.addWidget(tile, row, column)
+            gallery.setRowStretch(row, 1)
+            gallery.setColumnStretch(column, 1)
         choice.addStretch(1)
         choice.addWidget(self.again_button)
         choice.addWidget(self.close_button)
@@ -169,6 +173,8 @@ class CompareWindow(QDialog):
             for relaxation in relaxations:
                 self.tiles[relaxation].show_outcome(Compared(relaxation, str(error), None))
             return
+        for relaxation, tile in self.tiles.items():
+            tile.show_in_use(relaxation == job.options.relaxation)
         for relaxation in relaxations:
             self.tiles[relaxation].wait()
         self.comparison.start(job, relaxations)
@@ -196,28 +202,41 @@ class _Tile(QFrame):
         self.setToolTip(f"{relaxation.upper()}: {relaxation.explanation}")
         self._name = relaxation.upper()
         self._pixmap = QPixmap()
+        self._in_use = False
+        self.title = words(self.toolTip())
+        self.title.setText(f"<b>{self._name}</b> {relaxation.explanation.partition(':')[0]}")
         self.picture = QLabel()
         self.picture.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.picture.setMinimumSize(PICTURE)
         self.picture.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Ignored)
         self.picture.setWordWrap(True)
-        self.text = QLabel()
-        self.text.setWordWrap(True)
-        self.use_button = QPushButton(f"Use {self._name}")
-        self.use_button.setToolTip(f"Go on with {self._name}: choose it in the dock, and close this window.")
+        self.text = words("Energy and time of this solve.")
+        self.use_button = button("", "")
         row = QHBoxLayout()
         row.addWidget(self.text, 1)
         row.addWidget(self.use_button)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 4, 4, 4)
+        layout.addWidget(self.title)
         layout.addWidget(self.picture, 1)
         layout.addLayout(row)
+        self.show_in_use(False)
         self.wait()
+
+    def show_in_use(self, in_use: bool) -> None:
+        """Show whether this is the relaxation that the dock solves with."""
+        self._in_use = in_use
+        self.use_button.setText("In use" if in_use else f"Use {self._name}")
+        self.use_button.setToolTip(
+            f"The dock solves with {self._name}."
+            if in_use
+            else f"Go on with {self._name}: choose it in the dock, and close this window."
+        )
 
     def wait(self) -> None:
         """Show that it is being solved."""
         self._pixmap = QPixmap()
-        self.picture.setText(f"{self._name}: solving…")
+        self.picture.setText("solving…")
         self.text.setText("")
         self.use_button.setEnabled(False)
 
@@ -225,7 +244,7 @@ class _Tile(QFrame):
         """Show a result, or the reason why there is none."""
         if outcome.picture is None:
             self._pixmap = QPixmap()
-            self.picture.setText(f"{self._name}: {outcome.text}")
+            self.picture.setText(outcome.text)
             self.text.setText("no result")
             self.use_button.setEnabled(False)
             return
@@ -233,8 +252,8 @@ class _Tile(QFrame):
         pixels = outcome.picture.tobytes()  # of which QImage keeps no copy, but QPixmap does
         image = QImage(pixels, columns, rows, 3 * columns, QImage.Format.Format_RGB888)
         self._pixmap = QPixmap.fromImage(image)
-        self.text.setText(f"<b>{self._name}</b>  {outcome.text}")
-        self.use_button.setEnabled(True)
+        self.text.setText(outcome.text)
+        self.use_button.setEnabled(not self._in_use)
         self._fit()
 
     def resizeEvent(self, event: Any) -> None:

@@ -57,8 +57,8 @@ def result_text(solution: Solution, job: SolveJob) -> str:
 
 
 def energy_and_time(solution: Solution) -> str:
-    """Return how a solve went in two words, such as ``"E 12345, 38 ms"``."""
-    return f"E {solution.energy:.5g}, {_duration(solution.seconds)}"
+    """Return how a solve went, such as ``"energy 12345, 38 ms"``."""
+    return f"energy {solution.energy:.5g}, {_duration(solution.seconds)}"
 
 
 def error_text(error: Exception) -> str:

@@ -32,10 +32,11 @@ def test_six_side_by_side_and_back(stage: Stage) -> None:
     window = opened(stage)
     for relaxation, tile in window.tiles.items():
         energy = solve(two_halves(), stage.scribbles.data, relaxation=relaxation).energy
-        told = float(tile.text.text().split("E ")[1].split(",")[0])
+        told = float(tile.text.text().removeprefix("energy ").split(",")[0])
         np.testing.assert_allclose(told, energy, rtol=1e-2)
         assert tile.text.text().endswith(("ms", " s"))
         assert not tile.picture.pixmap().isNull()
+        assert tile.use_button.isEnabled() == (relaxation is not Relaxation.CD)  # which is in use
     left = Qt.MouseButton.LeftButton
     stage.qtbot.mouseClick(window.boxes[Relaxation.BL], left)  # type: ignore[no-untyped-call]
     assert not window.tiles[Relaxation.BL].isVisible()
