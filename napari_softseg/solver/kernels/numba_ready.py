@@ -1,6 +1,6 @@
 """When the compiled code of the fused CPU sweep is ready, and the threads it runs on.
 
-Numba compiles :mod:`~napari_softseg.solver.kernels.numba_rows` once per machine, in about fifteen seconds,
+Numba compiles :mod:`~napari_softseg.solver.kernels.numba_rows` once per machine, in about twenty seconds,
 and keeps the code on disk. Whoever comes first compiles, and others wait; a viewer has it done beside.
 """
 
@@ -65,33 +65,34 @@ class Kernels(NamedTuple):
     """The modules of compiled functions."""
 
     rows: ModuleType
+    ends: ModuleType
     coarsen: ModuleType
 
 
 def _import() -> Kernels:
-    from napari_softseg.solver.kernels import numba_coarsen, numba_rows
+    from napari_softseg.solver.kernels import numba_coarsen, numba_ends, numba_rows
 
-    return Kernels(numba_rows, numba_coarsen)
+    return Kernels(numba_rows, numba_ends, numba_coarsen)
 
 
 def _compile(kernels: Kernels) -> None:
     """Call the kernels on an image of two pixels, which compiles them or loads them from disk."""
     flat, point, labels, ahead = (np.full(64, 0.5, np.float32) for _ in range(4))
-    shape, offsets, one = np.array([1, 2, 16]), np.array([[0, 1]]), np.float32(1)
+    shape, offsets, one = np.array([1, 2, 16]), np.array([[0, 1], [1, 0]]), np.float32(1)
     planes, free, empty = (
         np.full((2, 1, 2), 0.5, np.float32),
         np.ones((1, 2), np.uint8),
         np.empty(0, np.float32),
     )
-    maps, rows, report = planes[:1], (shape, 16, 0, 1), np.zeros(3)
+    maps, rows, report = planes, (shape, 16, 0, 1), np.zeros(3)
     seeds = np.full((1, 2), -1)
-    kernels.rows.start_rows(flat, 2, 2, 1, np.zeros(1, np.int64), seeds, free, planes, labels, *rows)
-    kernels.rows.sweep_rows(
-        5, -1, one, one, one, one, one, offsets, maps, free, planes, empty, np.empty((0, 0), np.float32),
-        point, labels, flat, ahead, *rows, report,
-    )  # fmt: skip
-    kernels.rows.energy_rows(5, -1, offsets, maps, free, planes, labels, *rows, report)
-    kernels.rows.settle_rows(labels, free, planes, *rows)
+    kernels.ends.start_rows(flat, 2, 2, 1, np.zeros(1, np.int64), seeds, free, planes, labels, *rows)
+    for sweep in (kernels.rows.sweep_rows, kernels.rows.plain_sweep_rows):
+        sweep(
+            5, -1, one, one, one, one, one, offsets, maps, free, planes, empty, np.empty((0, 0), np.float32),
+            point, labels, flat, ahead, *rows, report,
+        )  # fmt: skip
+    kernels.ends.settle_rows(5, -1, offsets, maps, free, planes, labels, planes, *rows, report)
     half = np.empty((2, 1, 1), np.float32), np.empty((1, 1), np.int64), np.empty((1, 1), np.uint8)
     kernels.coarsen.coarsen_rows(planes, seeds, free, free, one, *half, 0, 1)
     kernels.coarsen.add_every_other(planes[0], 0, 0, 0, half[0][0])

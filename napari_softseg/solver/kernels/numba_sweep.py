@@ -11,8 +11,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from napari_softseg.options import CrossEntropy, Relaxation
 from napari_softseg.solver.kernels.extrapolation import over
-from napari_softseg.solver.kernels.fused import TOLERANCE, energy_numbers
+from napari_softseg.solver.kernels.fused import energy_numbers
 from napari_softseg.solver.kernels.numba_ready import COMPILED, share
 from napari_softseg.solver.neighborhood import Offset, coarse_parts
 from napari_softseg.solver.problem import FIXED_SHARE, Problem
@@ -20,8 +21,17 @@ from napari_softseg.solver.problem import FIXED_SHARE, Problem
 _LANES = 16
 """Rows are padded to a multiple of this, an odd one, so that no two classes share cache lines."""
 
-_PER_THREAD = 40_000
+_PER_THREAD = 60_000
 """Fewest numbers (classes x pixels) worth a thread of their own."""
+
+_PLAIN = (list(Relaxation).index(Relaxation.CD), list(CrossEntropy).index(CrossEntropy.CCE))
+"""P and H, by their numbers, that the kernel for the 4-grid knows."""
+
+_TOLERANCE = 0.03
+"""As `fused.TOLERANCE`, for sixteen pixels at a time: where only the worst of many stops, most are better."""
+
+_SMALL = 1 << 20
+"""Labels of fewer numbers than this lie in one block of memory."""
 
 Floats = npt.NDArray[np.float32]
 Report = npt.NDArray[np.float64]
@@ -34,10 +44,15 @@ def fits(problem: Problem) -> bool:
     return problem.seeds.device.type == "cpu" and problem.dtype == torch.float32
 
 
+def _threads_for(work: int) -> int:
+    """Return how many threads so many numbers are worth."""
+    return max(1, min(torch.get_num_threads(), work // _PER_THREAD))
+
+
 class NumbaSweep:
     """See :class:`~napari_softseg.solver.kernels.Sweep`; labels lie as numba_rows.py describes."""
 
-    def __init__(self, problem: Problem, start: Tensor, tolerance: float = TOLERANCE) -> None:
+    def __init__(self, problem: Problem, start: Tensor, tolerance: float = _TOLERANCE) -> None:
         batch, self._height, self._width = problem.seeds.shape
         classes = problem.n_classes
         stride = (self._width + _LANES - 1) // _LANES * _LANES
@@ -50,31 +65,49 @@ class NumbaSweep:
         self._shape = np.array([self._height, classes, stride])
         self._problem = problem
         work = self._height * stride * classes
-        self._threads = min(torch.get_num_threads(), 1 + work // _PER_THREAD)
-        bands = min(self._height, 4 * self._threads if self._threads > 1 else 1)
+        self._threads = _threads_for(batch * work)
+        # some more bands than threads: one that is held up then takes fewer
+        bands = min(
+            self._height,
+            4 * self._threads if self._threads > 1 else 1,
+            max(self._threads, work // _PER_THREAD),
+        )
         edges = [self._height * band // bands for band in range(bands + 1)]
         self._bands = list(pairwise(edges))
         relaxation, cross_entropy = energy_numbers(problem)
         self._energy = (relaxation, -1 if cross_entropy is None else cross_entropy)
         self._numbers = tuple(np.float32(x) for x in (problem.eta, problem.lambda_, tolerance))
         self._offsets = np.array(offsets, dtype=np.int64)
+        self._plain = (*self._energy, offsets) == (*_PLAIN, [(0, 1), (1, 0)]) and problem.dense is None
         self._weights = _stacked([local[offset] for offset in offsets])
         self._free = _bytes(problem.free)
         self._sigma = (
             np.empty((batch, 0, 0, 0), np.float32) if problem.sigma is None else _floats(problem.sigma)
         )
-        self._labels = [self._rows(classes) for _ in range(batch)]
+        size = 2 * self._margin + self._height * classes * stride
+        # of every image the labels, and three more for the next ones; the point lies on the labels
+        images = [self._rows(size) for _ in range(batch)]
+        self._labels = [four[0] for four in images]
         self._start(start)
-        # the point lies on the labels; spare buffers of every image for the next ones
         self._point = list(self._labels)
-        self._spare = [[self._rows(classes) for _ in range(3)] for _ in range(batch)]
+        self._spare = [four[1:] for four in images]
         self._next: list[tuple[Floats, Floats]] = []
 
-    def _rows(self, classes: int) -> Floats:
-        """Return flat rows (M + H*classes*stride + M,); only the margins are set yet, to zero."""
-        flat = np.empty(2 * self._margin + self._height * classes * int(self._shape[2]), np.float32)
-        flat[: self._margin] = flat[flat.size - self._margin :] = 0
-        return flat
+    def _rows(self, size: int) -> list[Floats]:
+        """Return four flat rows (M + H*classes*stride + M,); only the margins are set yet, to zero.
+
+        Small ones share their memory, which the system then gives in larger pages, hence sooner; others can be
+        given back one by one. All begin with a cache line.
+        """
+        counts = [4] if size < _SMALL else [1] * 4
+        rows = []
+        for count in counts:
+            block = np.empty(count * size + _LANES, np.float32)
+            block = block[-block.ctypes.data // 4 % _LANES :]
+            rows += [block[i * size : (i + 1) * size] for i in range(count)]
+        for flat in rows:
+            flat[: self._margin] = flat[size - self._margin :] = 0
+        return rows
 
     def _image(self, flat: Floats) -> Tensor:
         """Return the (K, H, W) view of flat rows."""
@@ -93,7 +126,7 @@ class NumbaSweep:
         flat = [image.as_strided((extent,), (1,)).numpy() for image in start]
         seeds = problem.seeds.contiguous().numpy()
         held = np.empty((len(seeds), 0, 0, 0), np.float32) if problem.held is None else _floats(problem.held)
-        kernel = COMPILED.kernels().rows.start_rows
+        kernel = COMPILED.kernels().ends.start_rows
 
         def rows(b: int, top: int, bottom: int, _: Report) -> None:
             kernel(
@@ -103,17 +136,19 @@ class NumbaSweep:
 
         self._each_band(rows)
 
-    def _each_band(self, rows: Callable[[int, int, int, Report], None]) -> Tensor:
+    def _each_band(self, rows: Callable[[int, int, int, Report], None]) -> Report:
         """Call `rows` for every image, top, bottom and what it may report, on threads; sum the reports."""
         bands = self._bands
         report = np.zeros((len(self._free), len(bands), 3))
         tasks = [(b, *bands[i], report[b, i]) for b in range(len(report)) for i in range(len(bands))]
         share(self._threads, rows, tasks)
-        return torch.from_numpy(report.sum(1))
+        total: Report = report.sum(1)
+        return total
 
     def sweep(self, momentum: Tensor) -> tuple[Tensor, Tensor]:
         """Update all pixels at once, bands of rows on threads."""
-        problem, kernel = self._problem, COMPILED.kernels().rows.sweep_rows
+        kernels = COMPILED.kernels().rows
+        kernel = kernels.plain_sweep_rows if self._plain else kernels.sweep_rows
         ahead, beyond = (m.numpy().astype(np.float32) for m in (momentum, over(momentum)))
         pull, stay, far = self._dense(self._point)
         self._next = [(spare[-1], spare[-2]) for spare in self._spare]
@@ -125,8 +160,13 @@ class NumbaSweep:
                 *self._next[b], self._shape, self._margin, top, bottom, report,
             )  # fmt: skip
 
-        between, unary, moved = self._each_band(rows).unbind(1)
-        return torch.stack([problem.eta * unary, problem.lambda_ * (between + far)], 1), moved / 2
+        report = self._each_band(rows)
+        return self._terms(report, far), torch.from_numpy(report[:, 2] / 2)
+
+    def _terms(self, report: Report, far: Tensor | float) -> Tensor:
+        """Return the weighted energy terms, (B, 2)."""
+        report[:, 0] += np.asarray(far)
+        return torch.from_numpy(report[:, 1::-1] * (self._problem.eta, self._problem.lambda_))
 
     def _dense(self, labels: list[Floats]) -> tuple[list[Floats], Floats, Tensor | float]:
         """Return pull, stay and energy of dense edges, empty or 0 where there are none."""
@@ -160,25 +200,19 @@ class NumbaSweep:
 
     def settle(self) -> tuple[Tensor, Tensor]:
         """Divide by the sums, copy to planes, and sum the energy."""
-        problem, kernels = self._problem, COMPILED.kernels().rows
+        problem, kernel = self._problem, COMPILED.kernels().ends.settle_rows
         del self._point, self._spare, self._next  # memory for the copy
         result = np.empty((len(self._labels), problem.n_classes, self._height, self._width), np.float32)
-        rest = (self._shape, self._margin)
 
-        def settle(b: int, top: int, bottom: int, _: Report) -> None:
-            kernels.settle_rows(self._labels[b], self._free[b], result[b], *rest, top, bottom)
-
-        def energy(b: int, top: int, bottom: int, report: Report) -> None:
-            kernels.energy_rows(
+        def rows(b: int, top: int, bottom: int, report: Report) -> None:
+            kernel(
                 *self._energy, self._offsets, self._weights[b], self._free[b], self._sigma[b],
-                self._labels[b], *rest, top, bottom, report,
+                self._labels[b], result[b], self._shape, self._margin, top, bottom, report,
             )  # fmt: skip
 
-        self._each_band(settle)
-        between, unary, _ = self._each_band(energy).unbind(1)
-        far = self._dense(self._labels)[2]
-        return torch.from_numpy(result), torch.stack(
-            [problem.eta * unary, problem.lambda_ * (between + far)], 1
+        report, labels = self._each_band(rows), torch.from_numpy(result)
+        return labels, self._terms(
+            report, 0.0 if problem.dense is None else problem.dense_pairwise(labels).energy
         )
 
 
@@ -211,7 +245,7 @@ def coarsen(problem: Problem) -> Problem:
             bottom,
         )
 
-    threads = min(torch.get_num_threads(), 1 + height * width * problem.n_classes // _PER_THREAD)
+    threads = _threads_for(height * width * problem.n_classes)
     edges = [h * band // threads for band in range(threads + 1)]
     share(threads, rows, [(b, *band) for b in range(batch) for band in pairwise(edges)])
     weights: dict[Offset, Floats] = {}
