@@ -120,6 +120,12 @@ class DeepLabV3Plus(nn.Module):
         """Parameters of ASPP and decoder, which start from random: learning rate x 10."""
         return chain(self.aspp.parameters(), self.low_level.parameters(), self.decoder.parameters())
 
+    @property
+    def image_pooling(self) -> nn.Module:
+        """The branch of ASPP that sees the mean over the whole image."""
+        *_, pooling = self.aspp.get_submodule("convs").children()
+        return pooling
+
     def _head_modules(self) -> Iterator[nn.Module]:
         return chain(self.aspp.modules(), self.low_level.modules(), self.decoder.modules())
 

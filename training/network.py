@@ -79,6 +79,8 @@ def set_training_mode(network: DeepLabV3Plus, options: TrainOptions, crops: int)
         pretrained = options.weights != "none"
         if pretrained and crops < SMALL_BATCH:  # the head starts from nothing: it needs its statistics
             _freeze(network.backbone)
+        if policy == BatchNorm.FEW:
+            _freeze(network.image_pooling)  # a value per crop: on images that are alike its variance is noise
     elif policy == BatchNorm.FROZEN:
         _freeze(network)
 

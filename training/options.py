@@ -51,7 +51,7 @@ class BatchNorm(Choice):
     """What batch normalisation does while training."""
 
     AUTO = "auto", "frozen for batches under 8 per process on pretrained weights, else train"
-    FEW = "few", "as auto, for short training: taken anew after every epoch, or they would lag behind"
+    FEW = "few", "as auto, for few images: image pooling's frozen, the others taken anew after every epoch"
     TRAIN = "train", "statistics of every batch"
     FROZEN = "frozen", "statistics of the pretrained network"
 
