@@ -19,7 +19,7 @@ from napari_softseg.widgets.result_layers import RESULT_ROLES, result_layer
 from napari_softseg.widgets.scribbles import color_strokes, new_scribbles, scribbles_for
 from napari_softseg.widgets.session import ScribbleSession
 from napari_softseg.widgets.stroke_history import StrokeHistories
-from napari_softseg.widgets.tags import TAG, grid_shape, image_id, set_tag, tag_of
+from napari_softseg.widgets.tags import TAG, grid_shape, image_id, see, set_tag, tag_of
 
 PROJECT, NAMES, STAGE = "project", "project_names", "project_stage"
 """In the tag of an image layer: the project folder; the names of its planes there; the kind of images it is
@@ -143,8 +143,8 @@ def put_on_stage(
 def turn_to(session: ScribbleSession, image: Image, left: Image | None) -> None:
     """Paint on an image that is in the viewer, and hide the one that is left."""
     if left is not None and left is not image:
-        left.visible = False
-    image.visible = True
+        see(left, False)
+    see(image, True)
     session.choose(image)
 
 

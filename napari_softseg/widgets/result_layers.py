@@ -13,6 +13,7 @@ from napari_softseg.widgets.tags import (
     alignment,
     grid_shape,
     image_id,
+    see,
     set_tag,
     tag_of,
 )
@@ -53,7 +54,7 @@ def show_view(viewer: ViewerModel, image: Image, view: View) -> None:
     for role in RESULT_ROLES:
         layer = result_layer(viewer, image, role)
         if layer is not None:
-            layer.visible = (role == UNCERTAINTY) == (view is View.UNCERTAINTY)
+            see(layer, (role == UNCERTAINTY) == (view is View.UNCERTAINTY))
 
 
 def hide_results(viewer: ViewerModel, image: Image) -> None:
@@ -61,7 +62,7 @@ def hide_results(viewer: ViewerModel, image: Image) -> None:
     for role in RESULT_ROLES:
         layer = result_layer(viewer, image, role)
         if layer is not None:
-            layer.visible = False
+            see(layer, False)
 
 
 def prepare_result(viewer: ViewerModel, image: Image, view: View) -> bool:

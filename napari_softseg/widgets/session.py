@@ -24,7 +24,7 @@ from napari_softseg.widgets.scribbles import (
     retire,
     scribbles_for,
 )
-from napari_softseg.widgets.tags import grid_shape, set_tag
+from napari_softseg.widgets.tags import grid_shape, see, set_tag
 
 
 class ScribbleSession:
@@ -229,7 +229,7 @@ class ScribbleSession:
         if int(layer.selected_label) not in self.classes:
             layer.selected_label = self.classes.values[0]
         self.viewer.layers.selection.active = layer
-        layer.visible = True  # before the mode: napari takes the brush away with every change of visibility
+        see(layer, True)  # before the mode: napari takes the brush away with every change of visibility
         layer.mode = "paint"
 
     def _detach(self) -> None:
@@ -243,7 +243,7 @@ class ScribbleSession:
 
     def _hide_belongings(self) -> None:
         if self.scribbles is not None:
-            self.scribbles.visible = False
+            see(self.scribbles, False)
         if self.image is not None:
             hide_results(self.viewer, self.image)
 

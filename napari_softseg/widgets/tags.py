@@ -24,6 +24,12 @@ def set_tag(layer: Layer, **entries: Any) -> None:
     layer.metadata[TAG] = tag_of(layer) | entries
 
 
+def see(layer: Layer, visible: bool) -> None:
+    """Show or hide a layer, unless it is so already: napari would arrange and draw all layers anew."""
+    if layer.visible != visible:
+        layer.visible = visible
+
+
 def image_id(image: Layer) -> str:
     """Return what links scribbles and results to their image."""
     return str(image.unique_id)
