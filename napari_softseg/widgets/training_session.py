@@ -20,7 +20,7 @@ from napari_softseg.widgets.project_session import ProjectSession
 BUSY_MS, IDLE_MS = 500, 5000
 """How often the files of runs are looked at, while one is on and while none is."""
 
-CALM_MS = 1000
+CALM_MS = 2000
 """After the last stroke, until a run gets its usual share of the processor again."""
 
 SHOWN_LINES = 200
