@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 import warnings
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -92,9 +94,10 @@ def _download(backbone: str, progress: bool) -> dict[str, Tensor]:
     cached = Path(torch.hub.get_dir(), "checkpoints", Path(wanted.url).name)
     way_out = f"download {wanted.url} elsewhere and give the file with --weights PATH, or put it at {cached}"
     try:
-        tensors: dict[str, Tensor] = wanted.get_state_dict(
-            progress=progress, check_hash=True, weights_only=True, map_location="cpu"
-        )
+        with redirect_stdout(io.StringIO()):  # torch announces the download where our results go
+            tensors: dict[str, Tensor] = wanted.get_state_dict(
+                progress=progress, check_hash=True, weights_only=True, map_location="cpu"
+            )
     except DAMAGED as error:
         if isinstance(error, HTTPError):
             error.close()

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ from PIL import Image
 
 from napari_softseg.errors import InputError
 from napari_softseg.pixel_size import PixelSize
+
+_TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.tmp")
+"""What `replacing` names its files."""
 
 
 def check_outputs(outputs: Sequence[Path], inputs: Sequence[Path]) -> None:
@@ -56,7 +60,7 @@ def check_outputs(outputs: Sequence[Path], inputs: Sequence[Path]) -> None:
 def replacing(*paths: Path) -> Iterator[list[Path]]:
     """Yield a temporary path beside each of `paths`; rename them all when the block ends well.
 
-    If the block raises, the temporaries are removed and `paths` stay as they were.
+    If the block raises, the temporaries are removed and `paths` stay as they were; an OSError names a path.
     """
     temporaries = [_temporary(path) for path in paths]
     try:
@@ -66,9 +70,23 @@ def replacing(*paths: Path) -> Iterator[list[Path]]:
                 os.fsync(file.fileno())
         for temporary, path in zip(temporaries, paths, strict=True):
             temporary.replace(path)
+    except OSError as error:
+        final = dict(zip(map(str, temporaries), paths, strict=True))
+        if error.filename is None or str(error.filename) in final:
+            error.filename = str(final.get(str(error.filename), paths[0]))
+        raise
     finally:
         for temporary in temporaries:
             temporary.unlink(missing_ok=True)
+
+
+def sweep(folders: Iterable[Path]) -> None:
+    """Remove the temporary files that a killed program left."""
+    for folder in folders:
+        with suppress(OSError):  # no such folder, or no permission: they are in nobody's way
+            for path in folder.iterdir():
+                if _TEMPORARY.fullmatch(path.name):
+                    path.unlink()
 
 
 def _temporary(path: Path) -> Path:

@@ -35,10 +35,12 @@ def test_soft_labels_carry_names_and_values(tmp_path: Path) -> None:
 def test_files_are_replaced_together_or_not_at_all(tmp_path: Path) -> None:
     first, second = tmp_path / "a.png", tmp_path / "b.png"
     first.write_text("old")
-    with pytest.raises(FileNotFoundError), replacing(first, second) as (temporary, _):
+    with pytest.raises(FileNotFoundError, match=r"b\.png"), replacing(first, second) as (temporary, _):
         write_png(temporary, GREY)  # and no second file
     assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
     assert first.read_text() == "old"
+    with pytest.raises(OSError, match=r"a\.png"), replacing(first, second):
+        raise OSError(28, "No space left on device")  # as a write says it, without a name
     with replacing(first, second) as temporaries:
         for temporary in temporaries:
             write_png(temporary, GREY)

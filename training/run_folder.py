@@ -20,7 +20,7 @@ from torch import Tensor
 
 from napari_softseg import __version__
 from napari_softseg.errors import InputError
-from napari_softseg.saving import replacing
+from napari_softseg.saving import replacing, sweep
 from napari_softseg.training.report.run_log import CONFIG, LOG, Event, read_events
 
 FORMAT = 1
@@ -53,6 +53,7 @@ class RunFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)
+            sweep([self.path])
         except Timeout:
             raise InputError(
                 f"{self.path} is being trained in by another process; wait, or stop it."
@@ -145,7 +146,13 @@ class RunFolder:
             "scaler": state.scaler,
         }
         with replacing(self.state_path) as (temporary,):
-            save_file(state.tensors, temporary, metadata={"state": json.dumps(header)})
+            try:
+                save_file(state.tensors, temporary, metadata={"state": json.dumps(header)})
+            except SafetensorError as error:
+                raise InputError(
+                    f"Cannot write {self.state_path} ({error}); free some space, then go on by --resume: "
+                    "what was saved before is whole."
+                ) from None
 
     def load_state(self) -> State | None:
         """Return the state, None before the first one was saved.

@@ -6,8 +6,11 @@ Nothing heavy is imported before a command runs, so that ``--help`` answers at o
 from __future__ import annotations
 
 import argparse
+import errno
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NoReturn
 
 from napari_softseg import __version__
@@ -16,7 +19,9 @@ from napari_softseg.cli.config_file import parsed
 from napari_softseg.errors import InputError
 
 PROGRAM = "napari-softseg"
-OK, BAD_INPUT, INTERRUPTED = 0, 2, 130
+OK, BAD_INPUT, INTERRUPTED, UNREAD = 0, 2, 130, 141
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -38,8 +43,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     -------
     int
         0 if all went well, 1 if a training diverged, 2 on bad input or if a file cannot be read or written
-        (one line on stderr says why), 130 if interrupted with Ctrl-C.
+        (one line on stderr says why), 130 if interrupted with Ctrl-C, 141 if nobody reads what it prints.
     """
+    try:
+        code = _run(argv)
+        _flush()  # what cannot be printed is found here rather than when Python ends
+    except InputError as error:
+        return _fail(str(error))
+    except BrokenPipeError:
+        _drop_output()
+        return UNREAD
+    except OSError as error:
+        full = "; free some space, or choose another folder" if error.errno in _FULL else ""
+        code = _fail(f"{error.filename or 'input or output'}: {error.strerror or error}{full}")
+        _drop_output()
+        return code
+    except KeyboardInterrupt as interrupt:
+        print(f"{PROGRAM}: interrupted; {str(interrupt) or 'nothing was written.'}", file=sys.stderr)
+        return INTERRUPTED
+    return code
+
+
+def _run(argv: Sequence[str] | None) -> int:
     parser = _make_parser()
     try:
         arguments = parsed(parser, argv)
@@ -49,14 +74,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         code: int = arguments.run(arguments)
     except SystemExit:  # argparse after --help and --version
         return OK
-    except InputError as error:
-        return _fail(str(error))
-    except OSError as error:
-        return _fail(f"{error.filename or 'input or output'}: {error.strerror or error}")
-    except KeyboardInterrupt as interrupt:
-        print(f"{PROGRAM}: interrupted; {str(interrupt) or 'nothing was written.'}", file=sys.stderr)
-        return INTERRUPTED
     return code
+
+
+def _flush() -> None:
+    if sys.stdout is not None:  # closed by whoever called
+        sys.stdout.flush()
+
+
+def _drop_output() -> None:
+    """Let what cannot be printed go, or Python would complain of it once more at its end."""
+    try:
+        _flush()
+    except OSError:
+        with suppress(OSError), open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - a device
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def _make_parser() -> argparse.ArgumentParser:

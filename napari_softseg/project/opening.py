@@ -13,7 +13,8 @@ from napari_softseg.project.lock import ProjectLock
 from napari_softseg.project.manifest import Manifest, ProjectClass
 from napari_softseg.project.paths import inside
 from napari_softseg.project.project import FOLDERS, LATER_FOLDERS, SWEPT, Project
-from napari_softseg.project.writing import require_empty, sweep, writing
+from napari_softseg.project.writing import require_empty, writing
+from napari_softseg.saving import sweep
 
 
 def create_project(

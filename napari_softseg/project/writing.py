@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import shutil
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from napari_softseg.errors import InputError
 from napari_softseg.project.manifest import FILE
-
-_TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.tmp")
-"""What `napari_softseg.saving.replacing` names its files."""
 
 
 @contextmanager
@@ -36,12 +32,3 @@ def require_empty(folder: Path) -> None:
     if taken:
         what = "is a project already; open it" if (folder / FILE).exists() else "is not empty"
         raise InputError(f"Cannot make a project in {folder}: it {what}, or choose another folder.")
-
-
-def sweep(folders: Iterable[Path]) -> None:
-    """Remove the temporary files that a killed program left."""
-    for folder in folders:
-        with suppress(OSError):  # no such folder, or no permission: they are in nobody's way
-            for path in folder.iterdir():
-                if _TEMPORARY.fullmatch(path.name):
-                    path.unlink()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -52,6 +54,25 @@ def test_the_version() -> None:
 def test_without_arguments_help_and_code_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 2
     assert "COMMAND" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("args", [["--version"], ["solve", "--help"]])
+def test_output_that_nobody_reads_is_dropped(args: list[str]) -> None:
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as unread:
+        done = subprocess.run(
+            [*PROGRAM, *args], stdout=unread, stderr=subprocess.PIPE, check=False, env=buffered
+        )
+    assert (done.returncode, done.stderr) == (141, b"")
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [*PROGRAM, *args], stdout=full, stderr=subprocess.PIPE, check=False, env=buffered
+        )
+    assert done.returncode == 2
+    assert b"No space left on device; free some space" in done.stderr
+    assert done.stderr.count(b"\n") == 1
 
 
 def test_ctrl_c_ends_the_solve_and_writes_nothing(case: Case) -> None:

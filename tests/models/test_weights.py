@@ -178,7 +178,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_offline(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline(cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nobody listens on the discard port
     message = refused("imagenet", backbone="mobilenet_v2")
     assert "Cannot get the ImageNet weights of mobilenet_v2" in message
@@ -186,6 +186,7 @@ def test_offline(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "--weights PATH" in message
     assert str(cache / "mobilenet_v2-b0353104.pth") in message
     assert list(cache.iterdir()) == []
+    assert capsys.readouterr().out == ""  # that is for results
 
 
 def test_what_was_downloaded_before_serves_offline(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
