@@ -111,12 +111,19 @@ def open_annotated(
         (rules,) * len(usable),
         _common_channels(usable),
         sorted([*without, *damaged, *empty, *layout.strays]),
-        [
-            f"Class {value} ({name}) has no stroke in any image: strokes will not teach it."
-            for value, name in zip(rules.class_values, rules.class_names, strict=True)
-            if painted and value not in painted
-        ],
+        _untaught(rules, painted),
     )
+
+
+def _untaught(rules: LabelRules, painted: frozenset[int]) -> list[str]:
+    """Return a line about the classes without a stroke, where there are strokes at all."""
+    classes = zip(rules.class_values, rules.class_names, strict=True)
+    without = [f"{value} ({name})" for value, name in classes if value not in painted]
+    if not without or not painted:
+        return []
+    if len(without) == 1:
+        return [f"Class {without[0]} has no stroke in any image: strokes will not teach it."]
+    return [f"Classes {', '.join(without)} have no stroke in any image: strokes will not teach them."]
 
 
 def _recognised(path: Path) -> Layout:
