@@ -123,6 +123,7 @@ class CompareWindow(QDialog):
         super().__init__(parent)
         self.setWindowTitle("Compare relaxations")
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.setMinimumSize(640, 520)  # narrower, words and pictures would overlap
         self.resize(900, 640)
         self._loop = loop
         self.comparison = Comparison()
@@ -212,14 +213,12 @@ class _Tile(QFrame):
         self.picture.setWordWrap(True)
         self.text = words("Energy and time of this solve.")
         self.use_button = button("", "")
-        row = QHBoxLayout()
-        row.addWidget(self.text, 1)
-        row.addWidget(self.use_button)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 4, 4, 4)
         layout.addWidget(self.title)
         layout.addWidget(self.picture, 1)
-        layout.addLayout(row)
+        layout.addWidget(self.text)
+        layout.addWidget(self.use_button)
         self.show_in_use(False)
         self.wait()
 
