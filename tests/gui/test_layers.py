@@ -1,5 +1,7 @@
 """Layers may be deleted, renamed, reordered or switched at any moment, also while a solve runs."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -205,3 +207,27 @@ def test_toggled_theme_and_hidden_dock_do_no_harm(stage: Stage) -> None:
     stage.paint_two_classes()
     stage.dock_widget.show()
     assert stage.soft.data.any()
+
+
+def test_turning_to_another_image_shows_and_hides_no_layer_in_vain(make_stage: MakeStage) -> None:
+    stage = make_stage(two_halves(seed=1), two_halves(seed=2))
+    session = stage.dock.session
+    first, second = session.images
+    for image in (first, second):
+        session.choose(image)
+        stage.start()
+    seen = {layer: layer.visible for layer in stage.viewer.layers}
+    in_vain: list[str] = []
+
+    def note(event: Any) -> None:
+        layer = event.source
+        if layer.visible == seen[layer]:
+            in_vain.append(layer.name)
+        seen[layer] = layer.visible
+
+    for layer in seen:
+        layer.events.visible.connect(note)
+    before = dict(seen)
+    session.choose(first)
+    assert seen != before
+    assert not in_vain
