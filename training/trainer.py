@@ -133,7 +133,7 @@ class Trainer:
             self.sums.clear()
             self._save(epoch + 1, step, event["val"])
             self._take_pictures(epoch + 1)
-        return FINISHED, f"finished {options.epochs} epochs"
+        return FINISHED, f"finished {options.epochs} epoch{'s' * (options.epochs > 1)}"
 
     def _enough(self, done: int) -> bool:
         """Return whether so many epochs of the last stage have not come up to the best score that it ends."""

@@ -62,7 +62,9 @@ def test_options_come_from_a_file_and_flags_win(folder: Path, tmp_path: Path, ru
     options = {**TINY, "epochs": 7, "lambda": 3.0, "restart": True}
     file = tmp_path / "options.yaml"
     file.write_text("".join(f"{name.replace('_', '-')}: {value}\n" for name, value in options.items()))
-    assert run("train", folder, "-o", tmp_path / "run", "--config", file, "--epochs", "1").code == 0
+    result = run("train", folder, "-o", tmp_path / "run", "--config", file, "--epochs", "1")
+    assert result.code == 0
+    assert "finished 1 epoch\n" in result.out
     config = json.loads((tmp_path / "run" / "config.json").read_text())["options"]
     assert (config["epochs"], config["lambda_"], config["restart"], config["crop"]) == (1, 3.0, True, 48)
 
@@ -133,23 +135,28 @@ def test_ctrl_c_twice_says_what_there_is(folder: Path, tmp_path: Path, run: RunP
     assert run("train", "-o", tmp_path / "run", "--resume").code == 0
 
 
-def test_a_full_disk_leaves_the_checkpoint_before(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("fits", ["nothing", "models"])
+def test_a_full_disk_leaves_the_checkpoint_before(fits: str, folder: Path, tmp_path: Path) -> None:
     def small_files() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
 
     command = [*COMMAND, "train", str(folder), "-o", str(tmp_path / "run"), *flags()]
     subprocess.run(command, check=True, capture_output=True)
     before = {path: path.read_bytes() for path in (tmp_path / "run").glob("*.safetensors")}
+    most = 1_000_000 if fits == "nothing" else (tmp_path / "run" / "best.safetensors").stat().st_size + 1000
     (tmp_path / "run" / "state.safetensors").unlink()  # all of it is trained again
+    (tmp_path / "run" / f".{'0' * 32}.tmp").touch()  # a kill left it
     failed = subprocess.run(
         [*command, "--resume"], capture_output=True, text=True, preexec_fn=small_files, check=False
     )
     assert failed.returncode == 2
     assert failed.stderr.count("\n") == 1
     assert "File too large" in failed.stderr
+    assert str(tmp_path / "run" / ("best" if fits == "nothing" else "state")) in failed.stderr
     for path, content in before.items():
-        if path.name != "state.safetensors":
+        if path.name != "state.safetensors" and fits == "nothing":
             assert path.read_bytes() == content
+    load_model(tmp_path / "run")
     assert not list((tmp_path / "run").glob(".*.tmp"))
 
 
