@@ -85,7 +85,7 @@ def _shown_default(spec: Field[Any]) -> tuple[str, str]:
     assert spec.default is not MISSING
     others = [f"{name} {values[spec.name]}" for name, values in PRESETS.items() if spec.name in values]
     shown = ", ".join([str(spec.default), *others])
-    return argparse.SUPPRESS, shown.replace("True", "yes").replace("False", "no")
+    return argparse.SUPPRESS, shown.replace("True", "yes").replace("False", "no").replace("None", "none")
 
 
 def run(arguments: argparse.Namespace) -> int:

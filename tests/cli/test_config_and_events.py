@@ -109,7 +109,7 @@ def test_a_file_that_is_not_there(model: Path, photo: Path, tmp_path: Path, run:
     for command in (["predict", model, photo, "-o", tmp_path / "out"], ["evaluate", model, tmp_path]):
         result = run(*command, "--config", tmp_path / "gone.yaml")
         assert (result.code, result.out) == (2, "")
-        assert "gone.yaml: No such file" in result.err
+        assert "gone.yaml cannot be read: No such file or directory; check the path" in result.err
 
 
 def test_what_predict_does_as_events(model: Path, photo: Path, tmp_path: Path, run: RunProgram) -> None:

@@ -43,6 +43,7 @@ def test_help_explains_every_choice_and_default() -> None:
         "255",
     ):
         assert words in text
+    assert "None" not in _run("train", "--help").stdout  # flags take none
     demo = _run("demo", "--help").stdout
     assert all(name in demo for name in SAMPLE_NAMES)
 
