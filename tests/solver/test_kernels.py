@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -311,6 +312,20 @@ def test_nowhere_to_keep_compiled_code(tmp_path: Path) -> None:
     found, said = solved(tmp_path, nowhere, NUMBA_CACHE_DIR="")
     assert said == ""
     assert np.array_equal(expected, found)
+
+
+def test_compiled_code_is_as_old_as_all_it_is_made_of() -> None:
+    """Numba looks at the kernel's own file only; the stamp it is given covers what the kernel calls."""
+    from napari_softseg.solver.kernels import numba_compile, numba_ends, numba_rows
+
+    for kernel, module in ((numba_rows.sweep_rows, numba_rows), (numba_ends.settle_rows, numba_ends)):
+        assert kernel._cache._cache_file._source_stamp == numba_compile._stamp(module.__file__)
+    folder = Path(numba_compile.__file__).parent
+    for name in (*numba_compile._PARTS, "numba_rows.py", "numba_ends.py"):
+        called = re.findall(
+            r"^from napari_softseg\.solver\.kernels\.(\w+) import", (folder / name).read_text(), re.M
+        )
+        assert {f"{part}.py" for part in called} <= set(numba_compile._PARTS)
 
 
 def test_damaged_compiled_code_is_rebuilt(tmp_path: Path) -> None:

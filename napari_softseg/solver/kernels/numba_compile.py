@@ -25,8 +25,10 @@ _OPTIONS: dict[str, Any] = {
     "fastmath": {"contract", "reassoc", "nsz", "arcp", "nnan", "ninf"},
 }
 
-
-_PARTS = ("lanes.py", "numba_compile.py", "numba_simplex.py", "numba_terms.py")
+_PARTS = tuple(
+    f"{name}.py"
+    for name in ("lanes", "numba_compile", "numba_passes", "numba_simplex", "numba_terms", "numba_updates")
+)
 """Files that kernels are made of, besides their own."""
 
 
