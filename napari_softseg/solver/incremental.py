@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -99,27 +99,39 @@ def _update(
             return None
         window = _Window(inner, rim, height, width)
         before = last.minimum.labels[window.part]
-        # twice, with the change and without: the last solve may have stopped a little earlier in here
-        without = yield from iter_majorize_minimize(
-            window.of(last.problem, before), max_sweeps=max_sweeps, tolerance=tolerance, stop=stop
-        )
+        # with the change and without: the last solve may have stopped a little earlier in here
+        both = [window.of(one, before) for one in (last.problem, problem)]
         minimum = yield from iter_majorize_minimize(
-            window.of(problem, before), max_sweeps=max_sweeps, tolerance=tolerance, stop=stop
+            _batch(both), max_sweeps=max_sweeps, tolerance=tolerance, stop=stop
         )
-        if minimum.status is Status.STOPPED or window.is_quiet(without.labels, minimum.labels, tolerance):
+        without, found = minimum.labels.split(1)
+        if minimum.status is Status.STOPPED or window.is_quiet(without, found, tolerance):
             break
         margin *= 2
     labels = last.minimum.labels.clone()
-    labels[window.part] = minimum.labels
-    was = _terms(window.of(last.problem, before), before)
+    labels[window.part] = found
+    was, now = _terms(both[0], before), _terms(both[1], found)
     return Minimum(
         labels,
         minimum.sweeps,
         minimum.status,
         EnergyTerms(
-            last.minimum.terms.unary + minimum.terms.unary - was.unary,
-            last.minimum.terms.pairwise + minimum.terms.pairwise - was.pairwise,
+            last.minimum.terms.unary + now.unary - was.unary,
+            last.minimum.terms.pairwise + now.pairwise - was.pairwise,
         ),
+    )
+
+
+def _batch(problems: list[Problem]) -> Problem:
+    """Return problems that differ in seeds, edges and sigma as one batch."""
+    first = problems[0]
+    return replace(
+        first,
+        seeds=torch.cat([one.seeds for one in problems]),
+        edges={offset: torch.cat([one.edges[offset] for one in problems]) for offset in first.edges},
+        sigma=torch.cat([one.sigma for one in problems if one.sigma is not None]),
+        valid=torch.cat([one.valid for one in problems if one.valid is not None]),
+        held=torch.cat([one.held for one in problems if one.held is not None]),
     )
 
 
@@ -141,12 +153,13 @@ def _changed(old: Problem, new: Problem) -> Tensor | None:
     ):
         return None
     changed = new.seeds != old.seeds
-    for offset, weights in new.edges.items():
-        changed |= weights != old.edges[offset]
+    if not new.has_maps_of(old):
+        for offset, weights in new.edges.items():
+            changed |= weights != old.edges[offset]
+        if not torch.equal(new.sigma, old.sigma):
+            changed |= (new.sigma != old.sigma).any(1)
     if new.valid is not None and old.valid is not None:
         changed |= new.valid != old.valid
-    if new.sigma is not old.sigma:
-        changed |= (new.sigma != old.sigma).any(1)
     return changed[0]
 
 

@@ -7,7 +7,8 @@ means; every undirected edge once; edges between two seeds are left out, they ca
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import weakref
+from dataclasses import dataclass, field, replace
 from functools import cached_property, reduce
 
 import torch
@@ -81,8 +82,11 @@ class Problem:
     dense: DenseEdges | None = None
     depth: int = 1
     held: Tensor | None = None
+    _given: list[tuple[weakref.ref[Tensor], int]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        maps = (*self.edges.values(), *([] if self.sigma is None else [self.sigma]))
+        object.__setattr__(self, "_given", [(weakref.ref(one), one._version) for one in maps])
         seeds = self.seeds if self.valid is None else torch.where(self.valid, self.seeds, -1)
         object.__setattr__(self, "seeds", seeds)
         object.__setattr__(self, "edges", drop_seed_edges(self.edges, seeds))
@@ -104,6 +108,17 @@ class Problem:
         if self.dense is not None:
             return self.seeds.shape[-2]
         return max(dy for dy, _ in self.edges)
+
+    def has_maps_of(self, other: Problem) -> bool:
+        """Return whether both were made of the very same edges and sigma; False where that is not known.
+
+        Their edges then differ between seeds alone.
+        """
+        both = zip(self._given, other._given, strict=False)
+        return len(self._given) == len(other._given) and all(
+            mine() is not None and mine() is theirs() and version == its_version
+            for (mine, version), (theirs, its_version) in both
+        )
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Problem:
         """Return the same problem on another device and in another floating type."""
