@@ -24,7 +24,7 @@ from napari_softseg.unary.classifier import (
     stroke_cells,
 )
 
-TRUST_IN_STROKES = 0.5
+TRUST_IN_STROKES = 0.75
 """Weight of the classifier; the network has the rest."""
 
 SURE = 0.7

@@ -85,4 +85,5 @@ def test_a_class_new_to_the_network_is_where_its_strokes_say(image: npt.NDArray[
     for k, columns in ((0, (5, 35)), (1, (45, 75)), (2, (85, 115))):
         assert (likely[5:35, slice(*columns)] == k).mean() > 0.95
     taught = network_and_strokes(network, ImageFeatures(image, 1), seeds)
-    assert taught[1][5:35, 45:75].mean() < 0.5  # were it one that the network knows, and never sees
+    # were it one that the network knows, and never sees
+    assert taught[1][5:35, 45:75].mean() < result[1][5:35, 45:75].mean() - 0.2
