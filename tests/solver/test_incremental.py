@@ -171,3 +171,13 @@ def test_public_solve_takes_a_memory() -> None:
     cold = solve(pixels, strokes, unary=sigma[0].numpy(), device="cpu")
     assert np.abs(ours.probabilities - cold.probabilities).sum(0).mean() / 2 <= MASS
     assert (ours.labels != cold.labels).mean() <= LABELS
+
+
+def test_maps_are_known_again_unless_changed_in_place() -> None:
+    common, seeds = setting(3)
+    first, second = (Problem(seeds=seeds, **common) for _ in range(2))
+    assert second.has_maps_of(first)
+    common["edges"][0, 1].mul_(0.5)
+    assert not Problem(seeds=seeds, **common).has_maps_of(first)
+    copies = {offset: weight.clone() for offset, weight in common["edges"].items()}
+    assert not Problem(seeds=seeds, **{**common, "edges": copies}).has_maps_of(first)
