@@ -165,6 +165,13 @@ def iter_train(
     return result
 
 
+def check_start(folder: str | Path, val: str | Path, options: TrainOptions) -> None:
+    """Raise InputError if a folder, its masks to score on, or the weights to start from cannot be used."""
+    annotated = _open(folder, options, strict=False)
+    _open_masks(val, options, annotated, strict=False)
+    make_network(annotated, options, begun=False)
+
+
 def check_same_run(
     then: Mapping[str, Any],
     now: Mapping[str, Any],

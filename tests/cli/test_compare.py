@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -171,6 +172,22 @@ def test_wrong_flags(args: list[str], says: str, data: Path, tmp_path: Path, run
     assert (result.code, result.out) == (2, "")
     assert says in result.err
     assert not (tmp_path / "out").exists()
+
+
+def test_what_would_fail_every_run_is_said_at_once(data: Path, tmp_path: Path, run: RunProgram) -> None:
+    without = shutil.copytree(data, tmp_path / "without")
+    shutil.rmtree(without / "masks")
+    out = tmp_path / "out"
+    for args, says in (
+        ([data, without, "--weights", "none"], "Found no mask for any"),
+        ([data, data, "--weights", "gone.pth"], "there is no file gone.pth"),
+        ([data, data, "--weights", "none", "--backbone", "vgg"], "Unknown backbone 'vgg'"),
+    ):
+        result = run("compare", *args, "-o", out, "--schedule", "tiny", "--unlabelled", "255")
+        assert (result.code, result.out) == (2, "")
+        assert says in result.err
+        assert result.err.count("\n") == 1
+        assert not out.exists()
 
 
 def test_wrong_folders(data: Path, tmp_path: Path, run: RunProgram) -> None:

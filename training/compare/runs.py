@@ -150,11 +150,11 @@ def iter_runs(
     Raises
     ------
     InputError
-        If a run in the folder is one of other data or options, or the folder cannot be written.
+        If a run in the folder is one of other data or options, the folder cannot be written, or no run could
+        start: images, masks or weights cannot be used.
     """
     stop = stop or threading.Event()
     runs = plan.runs
-    _make_folder(plan.out)
     waiting = []
     outcomes: dict[str, Outcome] = {}
     for run in runs:
@@ -166,6 +166,14 @@ def iter_runs(
             outcomes[run.folder.name] = _outcome(run, log)
         else:
             waiting.append(run)
+    made = not plan.out.exists()
+    _make_folder(plan.out)
+    try:
+        _check_start(plan, waiting)
+    except InputError:
+        if made:
+            plan.out.rmdir()
+        raise
     events: queue.Queue[tuple[PlannedRun, dict[str, Any] | None]] = queue.Queue()
     epochs = {run.folder.name: 0 for run in waiting}
     first_stages: dict[Path, threading.Lock] = defaultdict(threading.Lock)
@@ -206,6 +214,16 @@ def iter_runs(
             if ended < len(waiting):  # whoever closes this generator ends the runs
                 stop.set()
     return [outcomes[run.folder.name] for run in runs if run.folder.name in outcomes]
+
+
+def _check_start(plan: Plan, waiting: Sequence[PlannedRun]) -> None:
+    """Raise InputError for what would fail one run after the other; full supervision may fail alone."""
+    from napari_softseg.training.loop import check_start  # torch
+
+    options = [run.options for run in waiting]
+    one = next((each for each in options if each.loss != Loss.FULL), options[0] if options else None)
+    if one is not None:
+        check_start(plan.train, plan.val, one)
 
 
 def _make_folder(out: Path) -> None:
