@@ -51,11 +51,12 @@ def resident():
 model, image, out, options = sys.argv[1:]
 network = load_model(model).model
 before = resident()
-began = time.perf_counter()
+began, used = time.perf_counter(), time.process_time()
 found = drain(iter_predict_blocks(network, open_image(image), out, **json.loads(options)))
 with open("/proc/self/status") as file:  # ru_maxrss would begin with the parent's
     peak = next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM"))
 print(json.dumps({"before": before, "peak": peak, "seconds": time.perf_counter() - began,
+                  "used": time.process_time() - used,
                   "blocks": found.blocks, "block": found.block, "halo": found.halo}))
 """
 
@@ -106,7 +107,8 @@ def large(side: int, model: str | None, tile: int | None, halo: int | None, arou
         size = sum(p.stat().st_size for p in out.rglob("*") if p.is_file())
         print(
             f"- {found['blocks']} tiles of {found['block']} with a halo of {found['halo']} in "
-            f"{found['seconds']:.0f} s, {found['seconds'] / side**2 * 1e6:.2f} us a pixel\n"
+            f"{found['seconds']:.0f} s, of the\n  processor {found['used']:.0f} s: "
+            f"{found['used'] / side**2 * 1e6:.2f} us a pixel\n"
             f"- memory: {found['before'] / 1e9:.2f} GB with the model loaded, peak {found['peak'] / 1e9:.2f} GB: "
             f"{(found['peak'] - found['before']) / 1e9:.2f} GB more; result {size / 1e6:.0f} MB on disk"
         )

@@ -86,7 +86,7 @@ def add_command(commands: Any) -> None:
         "predicted into NAME.zarr (default: %(default)s)",
     )
     group.add_argument(
-        "--tile", metavar="N", type=int, help="side of the tiles, less where memory is short (default: 768)"
+        "--tile", metavar="N", type=int, help="side of the tiles, less where memory is short (default: 960)"
     )
     group.add_argument(
         "--halo", metavar="N", type=int, help="pixels around a tile that the network sees too (default: 448)"
