@@ -30,9 +30,6 @@ _PLAIN = (list(Relaxation).index(Relaxation.CD), list(CrossEntropy).index(CrossE
 _TOLERANCE = 0.03
 """As `fused.TOLERANCE`, for sixteen pixels at a time: where only the worst of many stops, most are better."""
 
-_SMALL = 1 << 20
-"""Labels of fewer numbers than this lie in one block of memory."""
-
 Floats = npt.NDArray[np.float32]
 Report = npt.NDArray[np.float64]
 
@@ -86,28 +83,18 @@ class NumbaSweep:
         )
         size = 2 * self._margin + self._height * classes * stride
         # of every image the labels, and three more for the next ones; the point lies on the labels
-        images = [self._rows(size) for _ in range(batch)]
-        self._labels = [four[0] for four in images]
+        self._labels = [self._rows(size) for _ in range(batch)]
         self._start(start)
         self._point = list(self._labels)
-        self._spare = [four[1:] for four in images]
+        self._spare = [[self._rows(size) for _ in range(3)] for _ in range(batch)]
         self._next: list[tuple[Floats, Floats]] = []
 
-    def _rows(self, size: int) -> list[Floats]:
-        """Return four flat rows (M + H*classes*stride + M,); only the margins are set yet, to zero.
-
-        Small ones share their memory, which the system then gives in larger pages, hence sooner; others can be
-        given back one by one. All begin with a cache line.
-        """
-        counts = [4] if size < _SMALL else [1] * 4
-        rows = []
-        for count in counts:
-            block = np.empty(count * size + _LANES, np.float32)
-            block = block[-block.ctypes.data // 4 % _LANES :]
-            rows += [block[i * size : (i + 1) * size] for i in range(count)]
-        for flat in rows:
-            flat[: self._margin] = flat[size - self._margin :] = 0
-        return rows
+    def _rows(self, size: int) -> Floats:
+        """Return flat rows (M + H*classes*stride + M,), which begin with a cache line; only margins are set, to 0."""
+        block = np.empty(size + _LANES, np.float32)
+        flat = block[-block.ctypes.data // 4 % _LANES :][:size]
+        flat[: self._margin] = flat[size - self._margin :] = 0
+        return flat
 
     def _image(self, flat: Floats) -> Tensor:
         """Return the (K, H, W) view of flat rows."""
