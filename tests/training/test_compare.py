@@ -237,6 +237,15 @@ def test_another_device_is_no_other_run(plan: Plan) -> None:
     assert [outcome.failure for outcome in outcomes_of(plan)] == [""]
 
 
+def test_an_option_that_came_later_has_its_default(plan: Plan) -> None:
+    for run in plan.runs:
+        config = made_up(plan, run.folder.name, 0.5) / "config.json"
+        content = json.loads(config.read_text())
+        del content["options"]["class_balance"]
+        config.write_text(json.dumps(content))
+    list(iter_runs(plan))
+
+
 def test_a_run_that_scored_nothing(plan: Plan) -> None:
     plan = Plan(plan.train, plan.val, plan.out, [A], (0,), plan.settings)
     made_up(plan, "a_seed0", None)

@@ -376,6 +376,12 @@ class TestBadInput:
         with pytest.raises(InputError, match=r"made by napari-softseg 9\.9, which is newer"):
             read_config(tmp_path)
 
+    def test_an_option_that_came_later_has_its_default(self, straight: Path, tmp_path: Path) -> None:
+        config = json.loads((straight / "config.json").read_text())
+        del config["options"]["class_balance"]
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        assert read_config(tmp_path) == read_config(straight)
+
     @pytest.mark.parametrize("lost", ["options", "folders", "images"])
     def test_settings_that_lack_something(self, straight: Path, tmp_path: Path, lost: str) -> None:
         config = json.loads((straight / "config.json").read_text())

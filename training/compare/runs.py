@@ -238,11 +238,12 @@ def _make_folder(out: Path) -> None:
 def _check_same(plan: Plan, run: PlannedRun | FirstStage) -> None:
     """Raise InputError if the run in the folder is another one than the plan has."""
     config = json.loads((run.folder / CONFIG).read_bytes())
+    then_all = {**as_json(TrainOptions()), **config["options"]}  # an option that came later has its default
     wanted = {
         "training folder": ([str(plan.train.resolve())], config.get("folders")),
         "validation folder": (str(plan.val.resolve()), config.get("val")),
         **{
-            name: (value, config["options"].get(name))
+            name: (value, then_all.get(name))
             for name, value in as_json(run.options).items()
             if name not in FREE
         },
