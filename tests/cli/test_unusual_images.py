@@ -7,6 +7,7 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -77,7 +78,8 @@ def test_models_that_are_none(kind: str, says: str, command: str, tmp_path: Path
     with safe_open(file, framework="pt") as opened:
         header = json.loads(opened.metadata()["napari-softseg"])
         tensors = {name: opened.get_tensor(name).clone() for name in opened.keys()}  # noqa: SIM118 - no mapping
-    changed = {"newer": {"version": 99}, "other": {"architecture": "segformer"}}.get(kind)
+    changes: dict[str, dict[str, Any]] = {"newer": {"version": 99}, "other": {"architecture": "segformer"}}
+    changed = changes.get(kind)
     if changed is not None:
         save_file(tensors, file, {"napari-softseg": json.dumps({**header, **changed})})
     elif kind == "pickle":
@@ -85,12 +87,12 @@ def test_models_that_are_none(kind: str, says: str, command: str, tmp_path: Path
     else:
         file.write_bytes(file.read_bytes()[:5000])
     data = write_folder(tmp_path / "data", n_images=1)
-    given = {
+    given: dict[str, list[Any]] = {
         "predict": [data, "-o", tmp_path / "out"],
         "evaluate": [data],
         "export": ["-o", tmp_path / "m.onnx"],
-    }[command]
-    result = run(command, file, *given)
+    }
+    result = run(command, file, *given[command])
     assert (result.code, result.out) == (2, "")
     assert says in result.err
     assert result.err.count("\n") == 1
