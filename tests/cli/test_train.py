@@ -170,7 +170,7 @@ class TestBadInput:
             ("--epochs", "0", "whole number from 1"),
             ("--lr", "fast", "Expected lr to be a number, but got 'fast'"),
             ("--weights", "gone.pth", "gone.pth"),
-            ("--config", "gone.yaml", "gone.yaml: No such file"),
+            ("--config", "gone.yaml", "gone.yaml cannot be read: No such file"),
             ("--device", "cuda:9", "cuda:9"),
             ("--precision", "fp16", "fp16 needs a CUDA device"),
             ("--neighborhood", "dn", "Neighborhood dn needs relaxation bl or q"),
