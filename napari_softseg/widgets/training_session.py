@@ -186,12 +186,15 @@ class TrainingSession:
     def close(self) -> None:
         """Let go of everything; a run that is on goes on."""
         self._timer.stop()
-        self._take_back()
+        self._calm.stop()
         hand = self.project.session.hand
         hand.began.disconnect(self._on_hand_began)
         hand.rested.disconnect(self._on_hand_rested)
         self.project.opened.disconnect(self._on_opened)
         self._worker.close()
+        if self._made_way is not None:  # here: once Python is ending, no worker takes anything on
+            self._made_way.make_way(now=False)
+            self._made_way = None
         self.drawing.close()
 
     def _on_hand_began(self) -> None:
