@@ -45,9 +45,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 if all went well, 1 if a training diverged, 2 on bad input or if a file cannot be read or written
         (one line on stderr says why), 130 if interrupted with Ctrl-C, 141 if nobody reads what it prints.
     """
-    # Threads that wait for others spin by default, on a processor that the others may need: training beside a
-    # window or another program took five times as long so. It counts for libraries that are loaded from here on.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         code = _run(argv)
         _flush()  # what cannot be printed is found here rather than when Python ends

@@ -27,6 +27,10 @@ if sys.platform == "win32":
 else:
     _FLAGS, _LOW_PRIORITY = 0, 10
 
+_PATIENT = {"OMP_WAIT_POLICY": "PASSIVE"}
+"""Threads that wait for others spin by default, on a processor that these may need. Beside a busy program that made
+training take five times as long; alone, it makes small steps a fifth faster."""
+
 _LOWEST_PRIORITY = 19
 """On the scale of nice, where that is the scale."""
 
@@ -96,7 +100,7 @@ def start_detached(command: Sequence[str], output: Path) -> ProcessId:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # neither the terminal's Ctrl-C nor its end reaches it
                 creationflags=_FLAGS,
-                env={**os.environ, "PYTHONFAULTHANDLER": "1", "PYTHONIOENCODING": "utf-8"},
+                env={**_PATIENT, **os.environ, "PYTHONFAULTHANDLER": "1", "PYTHONIOENCODING": "utf-8"},
             )
     except OSError as error:
         raise InputError(f"Cannot start {command[0]}: {error.strerror or error}.") from None
