@@ -5,6 +5,7 @@ A preset is a set of defaults: whatever is given beside it wins.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -350,3 +351,8 @@ def train_options(**given: Any) -> TrainOptions:
 def as_json(options: TrainOptions) -> dict[str, Any]:
     """Return the options as JSON can hold them."""
     return {name: str(value) if isinstance(value, str) else value for name, value in asdict(options).items()}
+
+
+def completed(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options as a run's folder keeps them; one that came after the run has its default."""
+    return {**as_json(TrainOptions()), **stored}

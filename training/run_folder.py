@@ -21,7 +21,7 @@ from torch import Tensor
 from napari_softseg import __version__
 from napari_softseg.errors import InputError
 from napari_softseg.saving import replacing, sweep
-from napari_softseg.training.options import TrainOptions, as_json
+from napari_softseg.training.options import completed
 from napari_softseg.training.report.run_log import CONFIG, LOG, Event, read_events
 
 FORMAT = 1
@@ -206,8 +206,7 @@ def read_config(run: Path) -> dict[str, Any]:
             f"{run} was made by napari-softseg {config.get('version')}, which is newer than this one "
             f"({__version__}); update napari-softseg."
         )
-    # a run from before an option existed has its default
-    config["options"] = {**as_json(TrainOptions()), **config["options"]}
+    config["options"] = completed(config["options"])
     return config
 
 

@@ -25,7 +25,15 @@ from typing import IO, Any
 from napari_softseg.errors import InputError
 from napari_softseg.saving import replacing
 from napari_softseg.training.compare.variants import Variant
-from napari_softseg.training.options import FREE, SECOND_STAGE, Loss, TrainOptions, as_json, train_options
+from napari_softseg.training.options import (
+    FREE,
+    SECOND_STAGE,
+    Loss,
+    TrainOptions,
+    as_json,
+    completed,
+    train_options,
+)
 from napari_softseg.training.report.run_log import CONFIG, DIVERGED, FINISHED, RunLog, read_run
 from napari_softseg.training.schedule import Schedule
 
@@ -176,7 +184,7 @@ def iter_runs(
         raise
     events: queue.Queue[tuple[PlannedRun, dict[str, Any] | None]] = queue.Queue()
     epochs = {run.folder.name: 0 for run in waiting}
-    first_stages: dict[Path, threading.Lock] = defaultdict(threading.Lock)
+    locks: dict[Path, threading.Lock] = defaultdict(threading.Lock)
     with ThreadPoolExecutor(jobs) as pool:
         futures: dict[str, Future[str]] = {
             run.folder.name: pool.submit(
@@ -186,7 +194,7 @@ def iter_runs(
                 jobs,
                 stop,
                 events.put,
-                None if run.first_stage is None else first_stages[run.first_stage.folder],
+                locks[(run.first_stage or run).folder],
             )
             for run in waiting
         }
@@ -238,7 +246,7 @@ def _make_folder(out: Path) -> None:
 def _check_same(plan: Plan, run: PlannedRun | FirstStage) -> None:
     """Raise InputError if the run in the folder is another one than the plan has."""
     config = json.loads((run.folder / CONFIG).read_bytes())
-    then_all = {**as_json(TrainOptions()), **config["options"]}  # an option that came later has its default
+    then_all = completed(config["options"])
     wanted = {
         "training folder": ([str(plan.train.resolve())], config.get("folders")),
         "validation folder": (str(plan.val.resolve()), config.get("val")),
@@ -272,7 +280,7 @@ def _train(
     jobs: int,
     stop: threading.Event,
     put: Callable[[tuple[PlannedRun, dict[str, Any] | None]], None],
-    alone: threading.Lock | None,
+    alone: threading.Lock,
 ) -> str:
     """Train in processes, hand on their events and then None; return why one failed, or an empty text.
 
@@ -280,7 +288,7 @@ def _train(
     """
     try:
         first = run.first_stage
-        if first is not None and alone is not None and not (run.folder / CONFIG).exists():
+        if first is not None and not (run.folder / CONFIG).exists():
             with alone:
                 if not stop.is_set() and not first.done:
                     command = [*_command(plan, first), "--stop-after", str(first.epochs)]
