@@ -84,13 +84,14 @@ class TrainingSession:
 
     @property
     def running(self) -> Run | None:
-        """The run that is on, None if there is none."""
-        return next((run for run in self.runs if run.state.status.alive), None)
+        """The run that is on, as last looked at; None if there is none."""
+        # not its own state: the worker's thread may know of an end that nobody here was told of
+        return next((run for run in self.runs if self._shown[run.name].status.alive), None)
 
     @property
     def states(self) -> list[RunState]:
         """Of all runs, as last looked at."""
-        return [run.state for run in self.runs]
+        return [self._shown[run.name] for run in self.runs]
 
     @property
     def busy(self) -> bool:
