@@ -22,7 +22,7 @@ from torch import Tensor
 from napari_softseg.blocks.source import Plane, as_plane
 from napari_softseg.blocks.tiling import Tiling, Window
 from napari_softseg.errors import InputError
-from napari_softseg.solver.checks import checked_image
+from napari_softseg.solver.checks import check_image_form, not_finite, refuse_not_finite
 from napari_softseg.solver.device import is_out_of_memory, resolve_device
 from napari_softseg.solver.intensity import AS_IT_IS, IntensityRule, rule_of
 from napari_softseg.training.data.augment import resized_image, shrunk_size
@@ -51,6 +51,9 @@ ALIGNMENT = 16
 
 SMALLEST = 64
 """Smaller tiles would save next to nothing: the halo remains."""
+
+REPLACE = "replace them, for example by the mean of the others"
+"""The way out where pixels are no numbers: no mask leaves them out here."""
 
 
 def predict_image(
@@ -90,7 +93,7 @@ def predict_image(
     InputError
         If the image has other channels than the model, NaN or infinite pixels, or another form.
     """
-    image, _ = checked_image(image)
+    image = checked_pixels(image)
     return _predicted(model, image, rule_of(image), device, tile, halo, stop)
 
 
@@ -131,6 +134,16 @@ def _predicted(
     network = TiledNetwork(model, as_plane(image), rule, resolve_device(device), tile, halo, stop)
     with network.ready():
         return network.probabilities(Window(0, height, 0, width))
+
+
+def checked_pixels(image: Any) -> npt.NDArray[Any]:
+    """Return the image as an array (H, W) or (H, W, C) of finite pixels, or raise InputError."""
+    image = np.asarray(image)
+    check_image_form(image.shape, image.dtype)
+    bad = not_finite(image)
+    if bad is not None:
+        refuse_not_finite(int(bad.sum()), *np.argwhere(bad)[0], way_out=REPLACE)
+    return image
 
 
 def check_channels(shape: tuple[int, ...], config: ModelConfig) -> None:

@@ -33,6 +33,7 @@ from napari_softseg.solver.solution import SolveProgress, Status
 from napari_softseg.training.predict import (
     ALIGNMENT,
     HALO,
+    REPLACE,
     TILE,
     TiledNetwork,
     check_channels,
@@ -193,7 +194,7 @@ def _iter_rule(plane: Plane) -> Generator[SolveProgress, None, IntensityRule]:
             first_bad = first_bad if bad_pixels else (window.top + int(row), window.left + int(column))
             bad_pixels += int(bad.sum())
     if bad_pixels:
-        refuse_not_finite(bad_pixels, *first_bad)
+        refuse_not_finite(bad_pixels, *first_bad, way_out=REPLACE)
     return survey.rule(plane.dtype)
 
 

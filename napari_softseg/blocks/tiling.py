@@ -40,6 +40,8 @@ CHUNK = 512
 """Side of the chunks that a viewer reads; larger blocks are multiples of it."""
 
 _UNITS = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
+_LEAST_MEMORY = 1000
+"""Bytes; below, a unit was forgotten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,4 +193,9 @@ def parsed_memory(text: str | float) -> int:
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]*)?)\s*([KMGT]?I?)B?", str(text).strip().upper())
     if match is None or match[2] not in _UNITS:
         raise InputError(f"Expected an amount of memory such as 4 GB or 1500 MB, but got {text!r}.")
-    return int(float(match[1]) * _UNITS[match[2]])
+    amount = int(float(match[1]) * _UNITS[match[2]])
+    if amount < _LEAST_MEMORY:
+        raise InputError(
+            f"Expected an amount of memory such as 4 GB or 1500 MB, but got {text!r}, which is {amount} bytes."
+        )
+    return amount

@@ -267,15 +267,14 @@ def _check_apart(inputs: Mapping[str, Path], folder: Path) -> None:
 def _opened(job: _Job, path: Path) -> Plane:
     """Open an image, check it, and read it if it is going to be held in memory."""
     from napari_softseg.blocks.source import Plane, open_image
-    from napari_softseg.solver.checks import checked_image
-    from napari_softseg.training.predict import check_channels
+    from napari_softseg.training.predict import check_channels, checked_pixels
 
     plane = open_image(path)
     check_channels(plane.shape, job.loaded.config)
     if job.large(path, plane):
         return plane
     everything = slice(None)
-    pixels, _ = checked_image(plane.read(everything, everything))
+    pixels = checked_pixels(plane.read(everything, everything))
     return Plane(pixels, "yxc"[: pixels.ndim])
 
 

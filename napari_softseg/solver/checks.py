@@ -89,13 +89,14 @@ def not_finite(
     return bad if bad.any() else None
 
 
-def refuse_not_finite(count: int, *first: int) -> NoReturn:
+def refuse_not_finite(
+    count: int, *first: int, way_out: str = "replace them or leave them out with a mask"
+) -> NoReturn:
     """Raise InputError for pixels that are no numbers, the first at (plane,) row and column."""
     names = ("plane", "row", "column")[-len(first) :]
     place = ", ".join(f"{name} {number}" for name, number in zip(names, first, strict=True))
     raise InputError(
-        f"The image has {count} NaN or infinite pixels, the first at {place}; "
-        "replace them or leave them out with a mask."
+        f"The image has {count} NaN or infinite pixels, the first at {place}; {way_out}."
     )
 
 

@@ -169,6 +169,7 @@ def test_bad_input_gets_one_line(files: Files, large: Large, capsys: pytest.Capt
     refused(files, capsys, [*base, "--block", "90"], "block to be a multiple of 4", "90")
     refused(files, capsys, [*base, "--halo=-4"], "halo", "-4")
     refused(files, capsys, [*base, "--memory", "lots"], "4 GB", "'lots'")
+    refused(files, capsys, [*base, "--memory", "0"], "4 GB", "which is 0 bytes")
     refused(files, capsys, [*base, "--memory", "1MB"], "more than the memory", "give more memory")
     refused(files, capsys, [*base, "--workers", "0"], "one worker", "0")
     refused(files, capsys, [*base, "--unary", "none"], "Blocks need a first guess")

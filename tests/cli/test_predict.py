@@ -192,6 +192,12 @@ def test_nothing_that_can_be_used(file: Path, photos: Path, tmp_path: Path, run:
         (["photos", "--device", "tpu"], "Unknown device 'tpu'"),
         (["photos", "--tile", "100"], "tile to be a multiple of 16"),
         (["photos", "--memory", "much"], "amount of memory"),
+        (["photos", "--memory", "0"], "'0', which is 0 bytes"),
+        (["photos", "--memory", "4"], "4 GB or 1500 MB, but got '4', which is 4 bytes"),
+        (
+            ["photos", "nan.tif", "--strict"],
+            "nan.tif: The image has 3 NaN or infinite pixels, the first at row 2",
+        ),
         (["x.png", "x_labels.png", "-o", "."], "one of the inputs"),
     ],
 )
@@ -205,6 +211,9 @@ def test_bad_input(
         image.save("more/a.jpg")
         image.save("x.png")
         image.save("x_labels.png")
+    broken = random_image((20, 20, 3)).astype(np.float32)
+    broken[2:5, 7] = np.nan
+    tifffile.imwrite("nan.tif", broken, photometric="rgb")
     given = args if "-o" in args else [*args, "-o", "out"]
     before = _names(photos.parent)
     result = run("predict", file, *given)

@@ -200,7 +200,10 @@ def test_a_stop_leaves_the_uniform_distribution(model: DeepLabV3Plus, image: np.
     [
         (random_image((20, 20)), "3 channels, as the model was trained on, but the image has 1 channel;"),
         (random_image((20, 20, 4)), "but the image has 4 channels;"),
-        (np.full((20, 20, 3), np.nan), "400 NaN or infinite pixels"),
+        (
+            np.full((20, 20, 3), np.nan),
+            "400 NaN or infinite pixels, the first at row 0, column 0; replace them, for example",
+        ),
         (random_image((3, 20, 20, 3)), r"\(H, W\) or \(H, W, C\)"),
         (random_image((20, 1, 3)), "2 x 2"),
     ],

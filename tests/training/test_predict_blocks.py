@@ -161,7 +161,10 @@ def test_another_model_or_image_is_refused(model: DeepLabV3Plus, image: np.ndarr
     ("pixels", "says"),
     [
         (np.zeros((20, 20), np.uint8), "1 channel;"),
-        (np.full((20, 20, 3), np.nan), "400 NaN or infinite pixels, the first at row 0"),
+        (
+            np.full((20, 20, 3), np.nan),
+            "400 NaN or infinite pixels, the first at row 0, column 0; replace them, for example",
+        ),
         (np.zeros((20, 20, 3), complex), "real numbers"),
     ],
 )

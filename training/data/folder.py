@@ -84,7 +84,9 @@ def read_entry(
     """
     pixels = read_image(entry.image)
     if not_finite(pixels) is not None:
-        raise InputError(f"{entry.image} has NaN or infinite pixels; replace them.")
+        raise InputError(
+            f"{entry.image} has NaN or infinite pixels; replace them, for example by the mean of the others."
+        )
     image = to_intensity(pixels)
     seeds = truth = None
     if entry.scribbles is not None:

@@ -41,6 +41,8 @@ _LAYOUTS: dict[str, Callable[[Path], Layout | None]] = {
 }
 """By what people read they look for; the first that fits is taken."""
 _MOST_THREADS = 8
+IGNORE = 255
+"""What masks leave out where nothing else is said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ def open_annotated(
     path: str | os.PathLike[str],
     *,
     unlabelled: int | None = None,
-    ignore: int = 255,
+    ignore: int = IGNORE,
     strict: bool = False,
     need: Need = "scribbles",
     length_ratio: float = 1.0,
@@ -74,7 +76,7 @@ def open_annotated(
     unlabelled
         Value of scribbles where nothing was painted; None for what the folder says.
     ignore
-        Value of masks where the class is unknown.
+        Value of masks where the class is unknown. Where 255 is a class, masks mean that.
     strict
         Refuse damaged files instead of leaving them out.
     need
@@ -88,7 +90,8 @@ def open_annotated(
     ------
     InputError
         If no layout fits, the folder has no images or none with the labels needed, labels are of another
-        size than their image or hold a value that is no class, or images differ in their channels.
+        size than their image or hold a value that is no class, images differ in their channels, or another
+        value than 255 is a class and ignored.
     """
     path = Path(path)
     if not 0 <= length_ratio <= 1:
@@ -212,7 +215,9 @@ def _examined(entry: Entry, tags: Mapping[str, int]) -> _Found | str:
     except InputError as error:
         return str(error)
     if not_finite(image) is not None:
-        return f"{entry.image} has NaN or infinite pixels."
+        return (
+            f"{entry.image} has NaN or infinite pixels; replace them, for example by the mean of the others."
+        )
     return _Found(1 if image.ndim == 2 else image.shape[2], scribble_values, mask_values)
 
 
@@ -251,6 +256,11 @@ def _settled_rules(
         raise InputError(
             f"In {layout.path} the value {unlabelled} cannot be the class {classes[unlabelled]!r} and mean no stroke "
             "at once; say another --unlabelled, or none for what the folder says."
+        )
+    if ignore in classes and ignore != IGNORE:
+        raise InputError(
+            f"In {layout.path} the value {ignore} cannot be the class {classes[ignore]!r} and be left out of masks "
+            "at once; say another --ignore."
         )
     return LabelRules(
         class_values=tuple(sorted(classes)),

@@ -201,7 +201,20 @@ def test_pixels_that_are_no_numbers_leave_the_image_out(tmp_path: Path) -> None:
     pixels = photo().astype(np.float32)
     pixels[2, 3, 1] = np.nan
     write(path / "images" / "b.npy", pixels)
-    assert dict(open_annotated(path).skipped)["b"].endswith("has NaN or infinite pixels.")
+    assert dict(open_annotated(path).skipped)["b"].endswith(
+        "b.npy has NaN or infinite pixels; replace them, for example by the mean of the others."
+    )
+
+
+def test_a_class_cannot_be_left_out_of_masks(tmp_path: Path) -> None:
+    path = plain_folder(tmp_path, masks=True)
+    (path / "classes.txt").write_text("1=sky\n2=road\n")
+    assert "the value 2 cannot be the class 'road' and be left out of masks at once" in _refused(
+        path, ignore=2
+    )
+    (path / "classes.txt").unlink()
+    assert "the value 2 cannot be the class 'class 2'" in _refused(path, ignore=2)
+    assert open_annotated(path, ignore=7).class_values == (1, 2)
 
 
 def test_nothing_usable_says_why(tmp_path: Path) -> None:
