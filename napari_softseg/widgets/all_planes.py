@@ -66,12 +66,14 @@ class AllPlanes:
         self._session = session
         self._loop = loop
         self._run: _Run | None = None
+        self._arrived: SolveResult | None = None
         self._solver = LiveSolver(lambda: None)
         self._solver.done.connect(self._on_done)
         self._solver.failed.connect(self._on_failed)
         self._turn = QTimer()
         self._turn.setSingleShot(True)
         self._turn.timeout.connect(self._next)
+        session.hand.rested.connect(self._on_rested)
 
     @property
     def running(self) -> bool:
@@ -123,8 +125,9 @@ class AllPlanes:
 
     def close(self) -> None:
         """Stop, and wait for the worker to end."""
+        self._session.hand.rested.disconnect(self._on_rested)
         self._turn.stop()
-        self._run = None
+        self._run = self._arrived = None
         self._solver.close()
 
     def _next(self) -> None:
@@ -194,6 +197,9 @@ class AllPlanes:
         run = self._run
         if run is None or run.current is None:
             return
+        if self._session.hand.at_work:  # a layer that is written in the middle of a stroke makes it stutter
+            self._arrived = result
+            return
         if self._still_there(run):
             wanted, note = run.current
             text = status_texts.result_text(result.solution, result.job) + note
@@ -202,12 +208,19 @@ class AllPlanes:
             self.progress.emit(run.looked, run.total)
         self._turn.start(0)
 
+    def _on_rested(self) -> None:
+        """Show the plane that was solved while the hand drew."""
+        arrived, self._arrived = self._arrived, None
+        if arrived is not None:
+            self._on_done(arrived)
+
     def _on_failed(self, error: Exception) -> None:
         self._end("stopped by an error, ")
         self.failed.emit(error)
 
     def _end(self, how: str) -> None:
         run, self._run = self._run, None
+        self._arrived = None
         self._turn.stop()
         self._solver.cancel()
         if run is None:

@@ -9,7 +9,11 @@ from qtpy.QtCore import Qt
 from napari_softseg import solve
 from napari_softseg.errors import InputError
 from tests.gui.conftest import SLOW, TIMEOUT, MakeStage, Stage
+from tests.gui.hands import button_down
+from tests.gui.test_hand import PATH, move_until, slow_machine, writes_of
 from tests.gui.test_planes import stack
+
+__all__ = ["slow_machine"]  # a fixture
 
 
 def painted(make_stage: MakeStage, *planes: int, depth: int = 5) -> Stage:
@@ -97,6 +101,23 @@ def test_stop_and_painting_meanwhile(make_stage: MakeStage) -> None:
     assert "stopped, 0 of 5 solved" in stage.status or "1 of 2 classes" in stage.status
     assert not stage.dock.planes.bar.isVisible()
     assert stage.notifications == []
+
+
+@pytest.mark.usefixtures("slow_machine")
+def test_a_plane_that_is_solved_in_a_stroke_is_shown_after_it(make_stage: MakeStage) -> None:
+    stage = painted(make_stage, 0, 1)
+    planes = stage.dock.workspace.all_planes
+    solved: list[Any] = []
+    planes._solver.done.connect(solved.append)
+    writes = writes_of(stage)
+    stage.dock.session.select_class(2)
+    with button_down(stage.viewer, PATH[0]) as move:
+        planes.start()
+        move_until(stage, move, lambda: bool(solved))
+        assert not writes
+        assert planes.running
+    stage.qtbot.waitUntil(lambda: not planes.running, timeout=2 * TIMEOUT)
+    assert solved_planes(stage) == [0, 1]
 
 
 @pytest.mark.parametrize("mishap", ["delete", "close", "pixels"])
