@@ -138,12 +138,12 @@ def _predicted(
 
 def checked_pixels(image: Any) -> npt.NDArray[Any]:
     """Return the image as an array (H, W) or (H, W, C) of finite pixels, or raise InputError."""
-    image = np.asarray(image)
-    check_image_form(image.shape, image.dtype)
-    bad = not_finite(image)
+    pixels: npt.NDArray[Any] = np.asarray(image)
+    check_image_form(pixels.shape, pixels.dtype)
+    bad = not_finite(pixels)
     if bad is not None:
         refuse_not_finite(int(bad.sum()), *np.argwhere(bad)[0], way_out=REPLACE)
-    return image
+    return pixels
 
 
 def check_channels(shape: tuple[int, ...], config: ModelConfig) -> None:
