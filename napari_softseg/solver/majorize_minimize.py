@@ -25,6 +25,7 @@ from napari_softseg.options import DEFAULTS
 from napari_softseg.solver.kernels import Sweep, coarsen, sweep_for
 from napari_softseg.solver.problem import Problem
 from napari_softseg.solver.solution import EnergyTerms, SolveProgress, Status, drain
+from napari_softseg.threads import alone
 
 _COARSEST = 24
 """Pyramid levels stop when a side is no longer than this."""
@@ -114,7 +115,8 @@ def _descend(
     problem: Problem, state: Sweep, max_sweeps: int, tolerance: float, stop: threading.Event | None
 ) -> Generator[SolveProgress, None, tuple[int, Status]]:
     """Sweep until little moves; returns how many sweeps it took and how it ended."""
-    still = tolerance * problem.free.sum((-2, -1))
+    with alone():
+        still = tolerance * problem.free.sum((-2, -1))
     last: Tensor | None = None
     age = torch.zeros(len(still), dtype=torch.float64, device=still.device)
     for sweep in range(max_sweeps):

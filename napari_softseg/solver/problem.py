@@ -22,6 +22,7 @@ from napari_softseg.solver.neighborhood import Edges, coarsen_edges, drop_seed_e
 from napari_softseg.solver.relaxations import CLASS_DIM, RELAXATIONS, impurity, wide_type
 from napari_softseg.solver.solution import EnergyTerms
 from napari_softseg.solver.volume import coarsen_volume_edges, planes
+from napari_softseg.threads import alone
 
 _ALL = slice(None)
 
@@ -84,6 +85,7 @@ class Problem:
     held: Tensor | None = None
     _given: list[tuple[weakref.ref[Tensor], int]] = field(init=False, repr=False, compare=False)
 
+    @alone()
     def __post_init__(self) -> None:
         maps = (*self.edges.values(), *([] if self.sigma is None else [self.sigma]))
         object.__setattr__(self, "_given", [(weakref.ref(one), one._version) for one in maps])
@@ -133,6 +135,7 @@ class Problem:
         )
 
     @cached_property
+    @alone()
     def free(self) -> Tensor:
         """(B, H, W) bool: pixels whose label is a variable."""
         free = self.seeds < 0
@@ -147,6 +150,7 @@ class Problem:
         )
 
     @cached_property
+    @alone()
     def _fixed(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Image, row and column of every pixel that is not free, and their labels (N, K)."""
         batch, rows, columns = torch.nonzero(~self.free, as_tuple=True)
@@ -160,6 +164,7 @@ class Problem:
             labels[outside] = held.to(self.dtype)
         return batch, rows, columns, labels
 
+    @alone()
     def constrain(self, y: Tensor) -> Tensor:
         """Return a copy of `y` (B, K, H, W) with the labels of seeds and padding put right."""
         batch, rows, columns, labels = self._fixed
@@ -167,6 +172,7 @@ class Problem:
         constrained[batch, :, rows, columns] = labels.to(y)
         return constrained
 
+    @alone()
     def start(self) -> Tensor:
         """Return the starting labels: sigma where there is one, else uniform."""
         return self.fixed_labels if self.sigma is None else self.constrain(self.sigma.to(self.dtype))

@@ -17,6 +17,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from napari_softseg.solver import drain, iter_majorize_minimize
 from napari_softseg.solver.kernels import Sweep, numba_sweep, sweep_for
 from napari_softseg.solver.kernels.numba_sweep import NumbaSweep
 from napari_softseg.solver.kernels.torch_sweep import TorchSweep
@@ -179,6 +180,18 @@ def test_threads_do_not_change_the_result(threads: int) -> None:
             state.sweep(torch.full((1,), 0.3, dtype=torch.float64))
             state.advance()
     assert torch.equal(alone.labels(), shared.labels())
+
+
+@pytest.mark.parametrize("changes", [{}, {"relaxation": "lq"}, {"neighborhood": "grid8"}])
+def test_writing_past_the_cache_changes_nothing(
+    changes: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = random_problem(0, (61, 83), 21, batch=2, **changes)
+    labels = []
+    for least in (1e9, 0):
+        monkeypatch.setattr(numba_sweep, "_PAST_CACHE", least)
+        labels.append(drain(iter_majorize_minimize(problem, max_sweeps=8)).labels)
+    assert torch.equal(*labels)
 
 
 def test_logarithm() -> None:

@@ -25,6 +25,8 @@ COUNT = 16
 
 _FLOATS = ir.VectorType(ir.FloatType(), COUNT)
 _INTEGERS = ir.VectorType(ir.IntType(32), COUNT)
+_BYTES = ir.IntType(8).as_pointer()
+_AHEAD = 4 * COUNT
 _FAST = ("contract", "reassoc", "nsz", "arcp", "nnan", "ninf")
 """As for the scalars of the kernels: no number is infinite."""
 
@@ -168,6 +170,65 @@ def store(typingctx, numbers, at, value):  # type: ignore[no-untyped-def]
         return context.get_dummy_value()
 
     return types.void(numbers, types.intp, LANES), codegen
+
+
+@intrinsic
+def store_past(typingctx, numbers, at, value):  # type: ignore[no-untyped-def]
+    """Set the sixteen float32 from `at` on, a whole line of the cache, in memory alone; see `written`."""
+
+    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        done = builder.store(args[2], _spot(builder, args[0], args[1]), align=4 * COUNT)
+        done.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)]))
+        return context.get_dummy_value()
+
+    return types.void(numbers, types.intp, LANES), codegen
+
+
+@intrinsic
+def written(typingctx):  # type: ignore[no-untyped-def]
+    """Wait until what `store_past` wrote can be seen by other threads."""
+
+    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        builder.fence("seq_cst")
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+def _fetch(builder: Any, pointer: Any, at: Any, to_write: bool) -> None:
+    place = builder.bitcast(builder.gep(pointer, [builder.add(at, ir.Constant(at.type, _AHEAD))]), _BYTES)
+    kinds = [_BYTES, *[ir.IntType(32)] * 3]
+    prefetch = builder.module.declare_intrinsic(
+        "llvm.prefetch", (_BYTES,), ir.FunctionType(ir.VoidType(), kinds)
+    )
+    builder.call(
+        prefetch, [place, *(ir.Constant(ir.IntType(32), number) for number in (int(to_write), 3, 1))]
+    )
+
+
+@intrinsic
+def soon_read(typingctx, numbers, at):  # type: ignore[no-untyped-def]
+    """Have numbers fetched into the cache that are read when `at` has gone on a few times.
+
+    The processor does that by itself for few arrays at once, and here every class is one.
+    """
+
+    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        _fetch(builder, args[0], args[1], to_write=False)
+        return context.get_dummy_value()
+
+    return types.void(numbers, types.intp), codegen
+
+
+@intrinsic
+def soon_written(typingctx, numbers, at):  # type: ignore[no-untyped-def]
+    """As `soon_read`, for numbers that will be written."""
+
+    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        _fetch(builder, args[0], args[1], to_write=True)
+        return context.get_dummy_value()
+
+    return types.void(numbers, types.intp), codegen
 
 
 @intrinsic

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from napari_softseg.solver.kernels.lanes import COUNT, alive, fill, hidden, load, place, store, total
+from napari_softseg.solver.kernels.lanes import COUNT, alive, fill, hidden, load, place, store, total, written
 from napari_softseg.solver.kernels.numba_compile import part
 from napari_softseg.solver.kernels.numba_simplex import minimise_general, newton, normalise
 from napari_softseg.solver.kernels.numba_terms import (
@@ -52,6 +52,7 @@ def sweep(  # type: ignore[no-untyped-def]
     new_point,
     shape,
     margin,
+    past,
     top,
     bottom,
     report,
@@ -269,6 +270,7 @@ def sweep(  # type: ignore[no-untyped-def]
                     after,
                     ahead,
                     a,
+                    past,
                 )
         if own:
             for x in range(wide, stride, COUNT):
@@ -278,6 +280,7 @@ def sweep(  # type: ignore[no-untyped-def]
         pair_energy += np.float64(total(pair_row))
         unary_energy += np.float64(total(unary_row))
         moved += np.float64(total(moved_row))
+    written()
     report[0] = pair_energy
     report[1] = unary_energy
     report[2] = moved

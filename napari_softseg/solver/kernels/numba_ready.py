@@ -90,7 +90,7 @@ def _compile(kernels: Kernels) -> None:
     for sweep in (kernels.rows.sweep_rows, kernels.rows.plain_sweep_rows):
         sweep(
             5, -1, one, one, one, one, one, offsets, maps, free, planes, empty, np.empty((0, 0), np.float32),
-            point, labels, flat, ahead, *rows, report,
+            point, labels, flat, ahead, shape, 16, 0, 0, 1, report,
         )  # fmt: skip
     kernels.ends.settle_rows(5, -1, offsets, maps, free, planes, labels, planes, *rows, report)
     half = np.empty((2, 1, 1), np.float32), np.empty((1, 1), np.int64), np.empty((1, 1), np.uint8)

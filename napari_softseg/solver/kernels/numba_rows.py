@@ -38,6 +38,7 @@ def sweep_rows(  # type: ignore[no-untyped-def]
     new_point,
     shape,
     margin,
+    past,
     top,
     bottom,
     report,
@@ -70,7 +71,11 @@ def sweep_rows(  # type: ignore[no-untyped-def]
         What they add to that of w h.
     shape : (3,) int64
         H, K, stride.
-    margin, top, bottom : int
+    margin : int
+    past : int
+        1 where what is written is more than the cache holds, and so better stays out of it; the flat arrays must
+        begin with one of its lines.
+    top, bottom : int
     report : (3,) float64
         Receives sum w P, sum H, and the sum of |new - point|.
     """
@@ -95,6 +100,7 @@ def sweep_rows(  # type: ignore[no-untyped-def]
         new_point,
         shape,
         margin,
+        past,
         top,
         bottom,
         report,
@@ -122,6 +128,7 @@ def plain_sweep_rows(  # type: ignore[no-untyped-def]
     new_point,
     shape,
     margin,
+    past,
     top,
     bottom,
     report,
@@ -151,6 +158,7 @@ def plain_sweep_rows(  # type: ignore[no-untyped-def]
         new_point,
         shape,
         margin,
+        past,
         top,
         bottom,
         report,

@@ -24,6 +24,9 @@ _LANES = 16
 _PER_THREAD = 60_000
 """Fewest numbers (classes x pixels) worth a thread of their own."""
 
+_PAST_CACHE = 4_000_000
+"""Bytes of labels from which on a sweep's own are not kept in the cache: by the next one they would be gone."""
+
 _PLAIN = (list(Relaxation).index(Relaxation.CD), list(CrossEntropy).index(CrossEntropy.CCE))
 """P and H, by their numbers, that the kernel for the 4-grid knows."""
 
@@ -82,6 +85,7 @@ class NumbaSweep:
             np.empty((batch, 0, 0, 0), np.float32) if problem.sigma is None else _floats(problem.sigma)
         )
         size = 2 * self._margin + self._height * classes * stride
+        self._past = int(4 * size >= _PAST_CACHE)
         # of every image the labels, and three more for the next ones; the point lies on the labels
         self._labels = [self._rows(size) for _ in range(batch)]
         self._start(start)
@@ -144,7 +148,7 @@ class NumbaSweep:
             kernel(
                 *self._energy, *self._numbers, ahead[b], beyond[b], self._offsets, self._weights[b],
                 self._free[b], self._sigma[b], pull[b], stay[b], self._point[b], self._labels[b],
-                *self._next[b], self._shape, self._margin, top, bottom, report,
+                *self._next[b], self._shape, self._margin, self._past, top, bottom, report,
             )  # fmt: skip
 
         report = self._each_band(rows)

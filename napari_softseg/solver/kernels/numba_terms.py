@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from napari_softseg.solver.kernels.lanes import COUNT, fill, higher, load, log, root
+from napari_softseg.solver.kernels.lanes import COUNT, fill, higher, load, log, root, soon_read
 from napari_softseg.solver.kernels.numba_compile import part
 
 BL, Q, NQ, CCE, LQ, CD = range(6)
@@ -83,6 +83,7 @@ def overlap_and_impurity(p, at, q, there, stride, n_classes):  # type: ignore[no
     """Return the sums over the classes of p q and of q (1 - q)."""
     s, v = fill(ZERO), fill(ZERO)
     for k in range(n_classes):
+        soon_read(q, there + k * stride)
         other = load(q, there + k * stride)
         s += load(p, at + k * stride) * other
         v += other * (ONE - other)
@@ -98,6 +99,7 @@ def unary(cross_entropy, y, at, stride, n_classes, sigma, there, sigma_stride, e
     if cross_entropy == H_CCE:
         s = fill(ZERO)
         for k in range(n_classes):
+            soon_read(sigma, there + k * sigma_stride)
             s += load(y, at + k * stride) * load(sigma, there + k * sigma_stride)
         s = higher(s, TINY)
         return eta / s, ZERO - log(s)

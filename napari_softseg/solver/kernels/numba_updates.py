@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from napari_softseg.solver.kernels.lanes import COUNT, fill, higher, load, pick, size, store
+from napari_softseg.solver.kernels.lanes import (
+    COUNT,
+    fill,
+    higher,
+    load,
+    pick,
+    size,
+    soon_read,
+    soon_written,
+    store,
+    store_past,
+)
 from napari_softseg.solver.kernels.numba_compile import part
 from napari_softseg.solver.kernels.numba_terms import FLOOR, H_CCE, H_RCE, HALF, ONE, QUARTER, ZERO
 
@@ -35,27 +46,37 @@ def log_weight(cross_entropy, old, pull, weight, guess, lambda_):  # type: ignor
 
 @part
 def write(  # type: ignore[no-untyped-def]
-    y, here, stride, n_classes, new, slope, step, old, free, momentum, over, labels, point, ahead
+    y, here, stride, n_classes, new, slope, step, old, free, momentum, over, labels, point, ahead, past
 ):
     """Write the new labels, new - slope step, and the point ahead of them (extrapolation.py).
 
-    `ahead` is for use in here. Returns the mass that moved.
+    `ahead` is for use in here. With `past`, what is written stays out of the cache. Returns the mass that moved.
     """
     moved, sum_ahead = fill(ZERO), fill(ZERO)
     for k in range(n_classes):
         at = here + k * stride
+        soon_read(old, at)
         before = load(y, at)
         value = higher(load(new, k * COUNT) - load(slope, k * COUNT) * step, FLOOR)
         value = pick(free - HALF, value, before)
         change = value - before
         moved += size(change)
         further = higher(value + momentum * (value - load(old, at)) + over * change, value * QUARTER)
-        store(labels, at, value)
+        if past:
+            store_past(labels, at, value)
+        else:
+            soon_written(labels, at)
+            soon_written(point, at)
+            store(labels, at, value)
         store(ahead, k * COUNT, further)
         sum_ahead += further
     share = pick(free - HALF, ONE / sum_ahead, fill(ONE))  # one-hot labels stay exactly so
     for k in range(n_classes):
-        store(point, here + k * stride, load(ahead, k * COUNT) * share)
+        value = load(ahead, k * COUNT) * share
+        if past:
+            store_past(point, here + k * stride, value)
+        else:
+            store(point, here + k * stride, value)
     return moved
 
 
