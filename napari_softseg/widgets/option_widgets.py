@@ -6,10 +6,13 @@ from typing import Any
 
 from magicgui.widgets import CheckBox, ComboBox, FloatSlider, FloatSpinBox, SpinBox
 from magicgui.widgets.bases import ValueWidget
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QComboBox, QDoubleSpinBox
+from qtpy.QtCore import QEvent, QObject, Qt
+from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QStyle, QStyleOptionComboBox, QStylePainter
 
 from napari_softseg.options import Choice
+
+TEXT_MARGIN = 2
+"""Pixels that a style leaves free on either side of a box's text."""
 
 
 def option_widget(
@@ -72,6 +75,33 @@ def narrow(box: QComboBox) -> None:
     """Let a box be narrower than its longest entry, as a dock is; its list is not."""
     box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
     box.setMinimumContentsLength(6)
+    box.installEventFilter(_Elider(box))
+
+
+def seen_entry(box: QComboBox) -> QStyleOptionComboBox:
+    """Return how a box is drawn: a text that it has no room for ends in an ellipsis."""
+    option = QStyleOptionComboBox()
+    box.initStyleOption(option)
+    style = box.style()
+    room = style.subControlRect(
+        QStyle.ComplexControl.CC_ComboBox, option, QStyle.SubControl.SC_ComboBoxEditField, box
+    )
+    option.currentText = option.fontMetrics.elidedText(
+        option.currentText, Qt.TextElideMode.ElideRight, room.width() - 2 * TEXT_MARGIN
+    )
+    return option
+
+
+class _Elider(QObject):
+    """Draws a box: with a style sheet, as napari has one, Qt cuts its text off in the middle of a letter."""
+
+    def eventFilter(self, box: Any, event: Any) -> bool:
+        if event.type() != QEvent.Type.Paint:
+            return False
+        painter, option = QStylePainter(box), seen_entry(box)
+        painter.drawComplexControl(QStyle.ComplexControl.CC_ComboBox, option)
+        painter.drawControl(QStyle.ControlElement.CE_ComboBoxLabel, option)
+        return True
 
 
 def sentence(text: str) -> str:

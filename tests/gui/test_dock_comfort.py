@@ -10,7 +10,8 @@ from qtpy.QtWidgets import QAbstractButton, QAbstractSpinBox, QComboBox, QTableW
 from napari_softseg.errors import InputError
 from napari_softseg.widgets.keys import ACTIONS, KEY_HELP
 from napari_softseg.widgets.open_dock import PROJECT, TRAIN, open_dock
-from tests.gui.conftest import TIMEOUT, MakeStage, Stage
+from napari_softseg.widgets.option_widgets import _Elider, seen_entry
+from tests.gui.conftest import TIMEOUT, MakeStage, Stage, two_halves
 from tests.gui.test_channels import five_channels
 
 
@@ -90,3 +91,25 @@ def test_everything_has_a_tooltip_and_fits_300_pixels(make_stage: MakeStage) -> 
     assert len(shown) > 20
     assert [type(w).__name__ for w in shown if not told(w, stage.dock)] == []
     assert stage.dock.minimumSizeHint().width() <= 300
+
+
+def test_a_choice_without_room_ends_in_an_ellipsis(make_stage: MakeStage) -> None:
+    stage = make_stage(two_halves())
+    floating: Any = stage.dock_widget
+    floating.setFloating(True)
+    box: Any = stage.dock.form.native("relaxation")
+
+    def seen(width: int) -> str:
+        floating.resize(width, 900)
+        stage.qtbot.waitUntil(lambda: stage.dock.width() in range(width - 20, width + 1), timeout=TIMEOUT)
+        return str(seen_entry(box).currentText)
+
+    full = box.currentText()
+    assert seen(600) == full
+    narrow = seen(300)
+    assert narrow.endswith("…")
+    assert full.startswith(narrow[:-1])
+    assert full in box.toolTip()
+    drawn = box.grab().toImage()
+    box.removeEventFilter(next(child for child in box.children() if isinstance(child, _Elider)))
+    assert box.grab().toImage() != drawn
