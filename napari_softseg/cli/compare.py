@@ -33,7 +33,8 @@ Every run is a train command of its own in OUT/VARIANT_seedN; the first stage, w
 most of them share, is trained once. The same command again keeps finished runs and
 goes on with interrupted ones. All variants with three seeds are 93 runs: begin with
 --schedule tiny, or --only full,pce,soft-cd --seeds 0. OUT gets results.md with tables
-and a plot, results.json and results.csv; after Ctrl-C of the runs that are done.
+and a plot, results.json and results.csv, of all that is finished in it: after Ctrl-C,
+and by other commands that trained alike.
 
 variants:
 """ + "\n".join(f"  {variant.name:<20} {variant.title}" for variant in VARIANTS)
@@ -80,7 +81,7 @@ def add_command(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run what is missing, and write the results; see `napari_softseg.cli.main` for exit codes."""
     from napari_softseg.training.compare.results import collected
-    from napari_softseg.training.compare.runs import Plan
+    from napari_softseg.training.compare.runs import Plan, with_earlier
     from napari_softseg.training.compare.writing import write_results
 
     for folder in (arguments.train, arguments.val):
@@ -107,7 +108,10 @@ def run(arguments: argparse.Namespace) -> int:
             raise KeyboardInterrupt(where)
         raise InputError(f"No run ended with a score: {outcomes[0].failure}")
     results = collected(
-        plan, outcomes, schedule=arguments.schedule, command=_command(arguments, chosen), jobs=arguments.jobs
+        *with_earlier(plan, outcomes),
+        schedule=arguments.schedule,
+        command=_command(arguments, chosen),
+        jobs=arguments.jobs,
     )
     files = write_results(results, plan.out)
     status = "stopped" if stopped else "finished"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from napari_softseg.options import SolveOptions
 from napari_softseg.solver.api import check_method
 from napari_softseg.training.compare.findings import Finding, Verdict, judged, summarised
 from napari_softseg.training.compare.results import Results, collected
-from napari_softseg.training.compare.runs import Outcome, Plan, iter_runs
+from napari_softseg.training.compare.runs import Outcome, Plan, iter_runs, with_earlier
 from napari_softseg.training.compare.variants import (
     CLAIMS,
     SCHEDULES,
@@ -244,6 +245,20 @@ def test_an_option_that_came_later_has_its_default(plan: Plan) -> None:
         del content["options"]["class_balance"]
         config.write_text(json.dumps(content))
     list(iter_runs(plan))
+
+
+def test_results_show_what_other_commands_finished_in_the_folder(plan: Plan) -> None:
+    pce, cut, soft = chosen_variants(["pce", "hard-cut", "soft-cd"])
+    whole = replace(plan, variants=[pce, soft, cut], seeds=(0, 3))
+    made_up(whole, "soft-cd_seed0", 0.5)
+    made_up(whole, "hard-cut_seed3", 0.4)
+    made_up(whole, "pce_seed3", 0.3, lambda_=1.0)  # of another comparison
+    (plan.out / "soft-cd_seedless").mkdir()
+    asked = replace(plan, variants=[soft], seeds=(0,))
+    widened, outcomes = with_earlier(asked, outcomes_of(asked))
+    assert [one.run.folder.name for one in outcomes] == ["soft-cd_seed0", "hard-cut_seed3"]
+    assert [variant.name for variant in widened.variants] == ["hard-cut", "soft-cd"]
+    assert widened.seeds == [0, 3]
 
 
 def test_a_run_that_scored_nothing(plan: Plan) -> None:

@@ -24,7 +24,7 @@ from typing import IO, Any
 
 from napari_softseg.errors import InputError
 from napari_softseg.saving import replacing
-from napari_softseg.training.compare.variants import Variant
+from napari_softseg.training.compare.variants import VARIANTS, Variant
 from napari_softseg.training.options import (
     FREE,
     SECOND_STAGE,
@@ -53,9 +53,10 @@ class Plan:
     @property
     def runs(self) -> list[PlannedRun]:
         """Every variant with the first seed, then with the second: an early look sees all variants."""
-        return [self._run(variant, seed) for seed in self.seeds for variant in self.variants]
+        return [self.run(variant, seed) for seed in self.seeds for variant in self.variants]
 
-    def _run(self, variant: Variant, seed: int) -> PlannedRun:
+    def run(self, variant: Variant, seed: int) -> PlannedRun:
+        """Return one run, of the plan or not."""
         chosen = {**self.settings, **variant.options, "seed": seed}
         run = PlannedRun(self.out / f"{variant.name}_seed{seed}", chosen, variant, seed)
         options = run.options
@@ -222,6 +223,33 @@ def iter_runs(
             if ended < len(waiting):  # whoever closes this generator ends the runs
                 stop.set()
     return [outcomes[run.folder.name] for run in runs if run.folder.name in outcomes]
+
+
+def with_earlier(plan: Plan, outcomes: Sequence[Outcome]) -> tuple[Plan, list[Outcome]]:
+    """Add what other commands have finished in the same folder on the same data, trained alike.
+
+    Returns the plan that would have run all of it, its variants in the order of the list of all, and the
+    outcomes.
+    """
+    ours = {run.folder for run in plan.runs}
+    found = []
+    for variant in VARIANTS:
+        for folder in plan.out.glob(f"{variant.name}_seed*"):
+            seed = folder.name.removeprefix(f"{variant.name}_seed")
+            if folder in ours or not seed.isdecimal() or not (folder / CONFIG).exists():
+                continue
+            run = plan.run(variant, int(seed))
+            try:
+                _check_same(plan, run)
+            except InputError:
+                continue
+            log = read_run(folder)
+            if log.status in (FINISHED, DIVERGED):
+                found.append(_outcome(run, log))
+    names = {variant.name for variant in plan.variants} | {one.run.variant.name for one in found}
+    variants = [variant for variant in VARIANTS if variant.name in names]
+    seeds = sorted({*plan.seeds, *(one.run.seed for one in found)})
+    return replace(plan, variants=variants, seeds=seeds), [*outcomes, *found]
 
 
 def _check_start(plan: Plan, waiting: Sequence[PlannedRun]) -> None:
