@@ -285,7 +285,7 @@ PRESETS: dict[Preset, dict[str, Any]] = {
         "epochs": 10,
         "samples": 40,
         "batch": 4,
-        "lr": 0.001,  # on few images 0.0025 made the loss rise again: docs/results.md
+        "lr": 0.001,  # few images are not learned at 0.0025: docs/results.md
         "crop": 257,
         "crops": Crops.STROKES,
         "batch_norm": BatchNorm.FEW,
