@@ -12,6 +12,7 @@ from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QApplication
 
 from napari_softseg.errors import InputError
+from napari_softseg.pixel_size import PixelSize
 from napari_softseg.project import ImageStatus, Project, create_project, open_project
 from napari_softseg.widgets import keys
 from napari_softseg.widgets.classes import ClassList, ScribbleClass
@@ -22,8 +23,8 @@ from napari_softseg.widgets.session import ScribbleSession
 from napari_softseg.widgets.solve_loop import SolveLoop
 from napari_softseg.widgets.stroke_keeper import Strokes, read_strokes
 
-_Read = tuple[npt.NDArray[Any], Strokes] | str | InputError
-"""Pixels and strokes of an image, or what is wrong with it."""
+_Read = tuple[npt.NDArray[Any], Strokes, PixelSize | None] | str | InputError
+"""Pixels and strokes of an image and how large a pixel is, or what is wrong with it."""
 
 
 class ProjectBrowser:
@@ -264,20 +265,23 @@ class ProjectBrowser:
             self.refresh([name])
             self.trouble.emit(name, read)
         else:
-            pixels, strokes = read
+            pixels, strokes, size = read
             strokes = now.keeper.autosave.pending.get(name, strokes)
             classes = ClassList()
             classes.reset(now.keeper.classes.classes)
             with now.keeper.holding(name, strokes):
                 put_on_stage(
-                    self.session, now.project.path, name, pixels, strokes.copy(), classes, now.histories
+                    self.session, now.project.path, name, pixels, size, strokes.copy(), classes, now.histories
                 )
 
 
 def _read(project: Project, name: str) -> _Read:
-    """Return pixels and strokes of an image, or what is wrong with it; called in a worker's thread."""
+    """Return what there is to show of an image, or what is wrong with it; called in a worker's thread."""
     try:
         problem = project.check(name)
-        return problem or (project.read_image(name), read_strokes(project, name))
+        if problem:
+            return problem
+        size = project.manifest.image(name).pixel_size
+        return project.read_image(name), read_strokes(project, name), size
     except InputError as error:
         return error

@@ -5,21 +5,23 @@ Images in colour, grey ones and ones of other channels have a set each, since a 
 them.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from napari.components import ViewerModel
-from napari.layers import Image, Labels
+from napari.layers import Image, Labels, Layer
 
+from napari_softseg.pixel_size import PixelSize
 from napari_softseg.widgets.classes import ClassList
 from napari_softseg.widgets.planes import Plane
 from napari_softseg.widgets.result_layers import RESULT_ROLES, result_layer
 from napari_softseg.widgets.scribbles import color_strokes, new_scribbles, scribbles_for
 from napari_softseg.widgets.session import ScribbleSession
 from napari_softseg.widgets.stroke_history import StrokeHistories
-from napari_softseg.widgets.tags import TAG, grid_shape, image_id, see, set_tag, tag_of
+from napari_softseg.widgets.tags import TAG, alignment, grid_shape, image_id, see, set_tag, tag_of
 
 PROJECT, NAMES, STAGE = "project", "project_names", "project_stage"
 """In the tag of an image layer: the project folder; the names of its planes there; the kind of images it is
@@ -87,6 +89,7 @@ def put_on_stage(
     project: Path,
     name: str,
     pixels: npt.NDArray[Any],
+    size: PixelSize | None,
     strokes: npt.NDArray[np.uint8],
     classes: ClassList,
     histories: StrokeHistories,
@@ -101,6 +104,8 @@ def put_on_stage(
         What the layers show from now on.
     pixels
         (H, W) or (H, W, C), any dtype.
+    size
+        How large one is; None where nobody knows it.
     strokes
         (H, W) uint8 class values, 0 where unpainted; the layer paints into this very array.
     classes
@@ -127,25 +132,27 @@ def put_on_stage(
         stage.name = name
         if kind != COLOR:
             stage.reset_contrast_limits()
+    rescaled = _set_pixel_size(stage, size)
     before, painted = linked_name(stage, project, ""), scribbles_for(stage, viewer.layers)
     if before is not None and painted is not None:
         histories.keep(before, painted)
     link(stage, project, name)
     scribbles = _put_strokes(viewer, stage, strokes, classes)
     histories.give_back(name, scribbles)
+    _scale_like(stage, scribbles)
     _empty_results(viewer, stage)
     turn_to(session, stage, left)
-    if new_size:
+    if new_size or rescaled:
         viewer.reset_view()
     return scribbles
 
 
 def turn_to(session: ScribbleSession, image: Image, left: Image | None) -> None:
     """Paint on an image that is in the viewer, and hide the one that is left."""
-    if left is not None and left is not image:
-        see(left, False)
-    see(image, True)
+    session.looks.add(partial(see, image, True))
     session.choose(image)
+    if left is not None and left is not image:
+        session.looks.add(partial(see, left, False))
 
 
 def replace_strokes(layer: Labels, strokes: npt.NDArray[np.uint8]) -> None:
@@ -184,6 +191,30 @@ def _new_stage(viewer: ViewerModel, kind: str, shown: npt.NDArray[Any], name: st
     return stage
 
 
+def _set_pixel_size(stage: Image, size: PixelSize | None) -> bool:
+    """Show an image with its pixel size; return whether that is another than before."""
+    if size is None:
+        size = PixelSize(1, 1)
+    before = stage.scale, stage.units
+    scale = (*stage.scale[:-2], size.height, size.width)
+    if not np.array_equal(stage.scale, scale):  # to set it is to draw it
+        stage.scale = scale
+    try:
+        stage.units = (*stage.units[:-2], *[size.unit or "pixel"] * 2)
+    except ValueError:  # a word that napari does not know
+        stage.units = (*stage.units[:-2], "pixel", "pixel")
+    return not np.array_equal(before[0], scale) or before[1] != stage.units
+
+
+def _scale_like(stage: Image, layer: Layer) -> None:
+    """Give what lies over our image layer its pixel size."""
+    place = alignment(stage)
+    if not np.array_equal(layer.scale, place["scale"]):
+        layer.scale = place["scale"]
+    if layer.units != place["units"]:
+        layer.units = place["units"]
+
+
 def _put_strokes(
     viewer: ViewerModel, stage: Image, strokes: npt.NDArray[np.uint8], classes: ClassList
 ) -> Labels:
@@ -206,4 +237,5 @@ def _empty_results(viewer: ViewerModel, stage: Image) -> None:
         layer = result_layer(viewer, stage, role)
         if layer is not None:
             set_tag(layer, **{STAGE: tag_of(stage)[STAGE]})  # so that it is known if its image is deleted
+            _scale_like(stage, layer)
             layer.data = np.zeros((*grid_shape(stage), *layer.data.shape[layer.ndim :]), layer.data.dtype)

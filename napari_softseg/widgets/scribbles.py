@@ -62,7 +62,9 @@ def color_strokes(layer: Labels, classes: ClassList) -> None:
     colors: dict[int | None, npt.NDArray[np.float32] | str] = {None: "white", 0: "transparent"}
     for entry in classes:
         colors[entry.value] = np.append(np.asarray(entry.color, dtype=np.float32) / 255, np.float32(1))
-    layer.colormap = DirectLabelColormap(color_dict=colors)
+    colormap = DirectLabelColormap(color_dict=colors)
+    if not _has_colors(layer, colormap):  # napari compiles a shader for each
+        layer.colormap = colormap
     set_tag(layer, classes=classes.to_metadata())
 
 
@@ -79,6 +81,15 @@ def stroke_counts(strokes: npt.NDArray[np.integer]) -> dict[int, int]:
         return {int(v): int(counts[v]) for v in found if v != 0}
     values, numbers = np.unique(strokes, return_counts=True)
     return {int(v): int(n) for v, n in zip(values, numbers, strict=True) if v != 0}
+
+
+def _has_colors(layer: Labels, after: DirectLabelColormap) -> bool:
+    before = layer.colormap
+    return (
+        isinstance(before, DirectLabelColormap)
+        and before.color_dict.keys() == after.color_dict.keys()
+        and all(np.array_equal(before.color_dict[value], color) for value, color in after.color_dict.items())
+    )
 
 
 def _lies_over(layer: Labels, image: Image) -> bool:

@@ -63,6 +63,34 @@ def test_planes_of_a_stack_are_kept_one_by_one(made: ProjectStage) -> None:
     assert made.failures == []
 
 
+def test_the_pixel_size_of_an_image_is_shown_again(made: ProjectStage) -> None:
+    made.viewer.add_image(small(), name="scaled", scale=(2, 0.5), units=("um", "um"))
+    made.stage.dock.session.choose(made.viewer.layers["scaled"])
+    made.stage.start()
+    made.click(made.dock.add_open_button)
+    made.project.close()
+    while made.viewer.layers:
+        made.viewer.layers.pop()
+        made.qtbot.wait(20)
+    made.project.open(made.folder)
+    made.settle()
+    made.add_images(plain=small())
+    made.show("scaled")
+    made.stage.stroke((20, 10), (80, 15), value=1)
+    made.stage.stroke((20, 30), (80, 35), value=2)
+    layers = (made.viewer.layers["scaled"], made.stage.scribbles, made.stage.soft, made.stage.entropy)
+    for layer in layers:
+        np.testing.assert_allclose(layer.scale, (2, 0.5))
+        assert {str(unit) for unit in layer.units} == {"micrometer"}
+    assert made.strokes[10, 20] == 1
+    assert made.strokes[10, 60] == 2
+    made.show("plain")
+    for layer in layers:
+        np.testing.assert_allclose(layer.scale, (1, 1))
+        assert {str(unit) for unit in layer.units} == {"pixel"}
+    assert made.failures == []
+
+
 def test_classes_of_an_added_image_are_matched_by_name(made: ProjectStage) -> None:
     made.add_images(b=small())
     session = made.stage.dock.session
