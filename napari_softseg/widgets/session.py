@@ -235,7 +235,7 @@ class ScribbleSession:
     def _take_brush(self, layer: Labels) -> None:
         if layer is not self.scribbles:  # another image was chosen meanwhile
             return
-        if int(layer.selected_label) not in self.classes:
+        if int(layer.selected_label) not in self.classes.values:
             layer.selected_label = self.classes.values[0]
         self.viewer.layers.selection.active = layer
         see(layer, True)  # before the mode: napari takes the brush away with every change of visibility
