@@ -33,7 +33,7 @@ _COARSEST = 24
 _DEPTH = 32
 """Most levels of the pyramid: any image ends sooner."""
 
-_COARSE_SWEEPS = 20
+_COARSE_SWEEPS = 30
 """Most sweeps on each coarse level."""
 
 
