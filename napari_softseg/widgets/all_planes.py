@@ -19,8 +19,9 @@ from napari_softseg.widgets.planes import Plane, plane_at, require_plane_image, 
 from napari_softseg.widgets.scribbles import stroke_counts
 from napari_softseg.widgets.session import ScribbleSession
 from napari_softseg.widgets.solve_job import SolveResult, run_job
-from napari_softseg.widgets.solve_loop import SolveLoop, Wanted
+from napari_softseg.widgets.solve_loop import SolveLoop
 from napari_softseg.widgets.tags import grid_shape
+from napari_softseg.widgets.wanted import Wanted
 
 FARTHEST = 10
 """Planes that strokes can be carried over."""

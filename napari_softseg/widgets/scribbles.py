@@ -1,5 +1,6 @@
 """The scribbles layer: made for an image, or found again, and coloured like its classes."""
 
+import zlib
 from collections.abc import Iterable
 
 import numpy as np
@@ -81,6 +82,12 @@ def stroke_counts(strokes: npt.NDArray[np.integer]) -> dict[int, int]:
         return {int(v): int(counts[v]) for v in found if v != 0}
     values, numbers = np.unique(strokes, return_counts=True)
     return {int(v): int(n) for v, n in zip(values, numbers, strict=True) if v != 0}
+
+
+def stroke_checksum(strokes: npt.NDArray[np.integer]) -> int:
+    """Return what tells `strokes`, any shape, from others."""
+    kind = repr((strokes.shape, strokes.dtype.str)).encode()
+    return zlib.crc32(strokes.tobytes(), zlib.crc32(kind))
 
 
 def _has_colors(layer: Labels, after: DirectLabelColormap) -> bool:

@@ -1,7 +1,6 @@
 """Keeps the result layers up to date with strokes, options and the visible plane."""
 
-import zlib
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -26,56 +25,14 @@ from napari_softseg.widgets.result_layers import (
     show_result,
     show_view,
 )
-from napari_softseg.widgets.scribbles import stroke_counts
+from napari_softseg.widgets.scribbles import stroke_checksum, stroke_counts
 from napari_softseg.widgets.session import ScribbleSession
 from napari_softseg.widgets.solve_job import Look, SolveJob, SolveResult, View, run_job, warm_up
 from napari_softseg.widgets.tags import grid_shape, image_id
+from napari_softseg.widgets.wanted import Place, Wanted
 
 if TYPE_CHECKING:
     from napari_softseg.training.first_guess import NetworkUnary
-
-Place = tuple[str, tuple[int | None, ...]]
-"""One plane of one image."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What the result of a plane depends on: equal ones have equal results."""
-
-    image: str
-    image_version: int
-    plane: tuple[int | None, ...]
-    strokes: int
-    """Checksum of the plane's strokes."""
-    options: SolveOptions
-    model: "NetworkUnary | None"
-    """The network that makes the first guess, if one does."""
-    look: Look
-
-    @property
-    def place(self) -> Place:
-        """Where the result goes."""
-        return self.image, self.plane
-
-    def same_drawing(self, other: "Wanted") -> bool:
-        """Return whether pixels, strokes and network are the same."""
-        return (self.place, self.image_version, self.strokes, self.model) == (
-            other.place,
-            other.image_version,
-            other.strokes,
-            other.model,
-        )
-
-    def same_solution(self, other: "Wanted") -> bool:
-        """Return whether only the colours differ."""
-        return replace(self, look=other.look) == other
-
-    def same_unary(self, other: "Wanted") -> bool:
-        """Return whether the first guess, which only strokes and pixels shape, is the same."""
-        options = replace(self.options, unary=other.options.unary)
-        return options.unary == self.options.unary and self.same_solution(
-            replace(other, options=self.options)
-        )
 
 
 class SolveLoop:
@@ -352,7 +309,7 @@ class SolveLoop:
             image=image_id(image),
             image_version=self.session.image_version,
             plane=plane.key,
-            strokes=zlib.crc32(strokes.tobytes()),
+            strokes=stroke_checksum(strokes),
             options=self._options,
             model=None if self._options.unary == Unary.NONE or not self._options.eta else self._model,
             look=Look(colors, hard=self._view is View.LIKELY),

@@ -1,12 +1,13 @@
 """What undo and redo can do in images of a project while others are shown in the same layer."""
 
-import zlib
 from collections import OrderedDict, deque
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from napari.layers import Labels
+
+from napari_softseg.widgets.scribbles import stroke_checksum
 
 KEPT_BYTES = 64 * 2**20
 """Of all images together; those left longest ago are forgotten first."""
@@ -35,20 +36,17 @@ class StrokeHistories:
         undo, redo = layer._undo_history, layer._redo_history
         self._kept.pop(name, None)
         if undo or redo:
-            self._kept[name] = _History(undo, redo, _checksum(layer), _nbytes(undo) + _nbytes(redo))
+            self._kept[name] = _History(
+                undo, redo, stroke_checksum(np.asarray(layer.data)), _nbytes(undo) + _nbytes(redo)
+            )
         while sum(history.nbytes for history in self._kept.values()) > KEPT_BYTES:
             self._kept.popitem(last=False)
 
     def give_back(self, name: str, layer: Labels) -> None:
         """Let undo go on where it was when the image was left, unless its strokes were changed since."""
         history = self._kept.pop(name, None)
-        if history is not None and history.strokes == _checksum(layer):
+        if history is not None and history.strokes == stroke_checksum(np.asarray(layer.data)):
             layer._undo_history, layer._redo_history = history.undo, history.redo
-
-
-def _checksum(layer: Labels) -> int:
-    strokes = np.ascontiguousarray(layer.data)
-    return zlib.crc32(strokes.tobytes(), zlib.crc32(repr((strokes.shape, strokes.dtype.str)).encode()))
 
 
 def _nbytes(steps: Any) -> int:

@@ -16,8 +16,9 @@ from napari_softseg.widgets.live_solver import LiveSolver
 from napari_softseg.widgets.planes import Plane, visible_plane
 from napari_softseg.widgets.result_layers import result_layer
 from napari_softseg.widgets.session import ScribbleSession
-from napari_softseg.widgets.solve_loop import Place, SolveLoop
+from napari_softseg.widgets.solve_loop import SolveLoop
 from napari_softseg.widgets.tags import UNCERTAINTY, image_id
+from napari_softseg.widgets.wanted import Place
 
 UNSURE = 0.6
 """A pixel is uncertain above this share of the entropy of two equally likely classes."""
