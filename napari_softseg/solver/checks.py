@@ -95,9 +95,7 @@ def refuse_not_finite(
     """Raise InputError for pixels that are no numbers, the first at (plane,) row and column."""
     names = ("plane", "row", "column")[-len(first) :]
     place = ", ".join(f"{name} {number}" for name, number in zip(names, first, strict=True))
-    raise InputError(
-        f"The image has {count} NaN or infinite pixels, the first at {place}; {way_out}."
-    )
+    raise InputError(f"The image has {count} NaN or infinite pixels, the first at {place}; {way_out}.")
 
 
 def checked_seeds(

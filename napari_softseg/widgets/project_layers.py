@@ -5,7 +5,6 @@ Images in colour, grey ones and ones of other channels have a set each, since a 
 them.
 """
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -149,10 +148,10 @@ def put_on_stage(
 
 def turn_to(session: ScribbleSession, image: Image, left: Image | None) -> None:
     """Paint on an image that is in the viewer, and hide the one that is left."""
-    session.looks.add(partial(see, image, True))
-    session.choose(image)
     if left is not None and left is not image:
-        session.looks.add(partial(see, left, False))
+        see(left, False)
+    see(image, True)
+    session.choose(image)
 
 
 def replace_strokes(layer: Labels, strokes: npt.NDArray[np.uint8]) -> None:

@@ -1,7 +1,6 @@
 """One person painting one image: keeps image, scribbles and classes together, without a view."""
 
 from collections.abc import Iterable
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,6 @@ from napari_softseg.widgets import channels
 from napari_softseg.widgets.classes import ClassList
 from napari_softseg.widgets.hand import Hand
 from napari_softseg.widgets.keys import bind_keys, unbind_keys
-from napari_softseg.widgets.one_by_one import OneByOne
 from napari_softseg.widgets.planes import require_plane_image
 from napari_softseg.widgets.result_layers import hide_results, is_result
 from napari_softseg.widgets.scribbles import (
@@ -53,8 +51,6 @@ class ScribbleSession:
         self.viewer = viewer
         self.classes = ClassList()
         self.hand = Hand(viewer)
-        self.looks = OneByOne()
-        """Which layers are seen, and the brush."""
         self.image_version = 0
         self._image: Image | None = None
         self._scribbles: Labels | None = None
@@ -96,7 +92,8 @@ class ScribbleSession:
         """Paint on this image from now on, with its own scribbles and results if it has any."""
         if image is self._image:
             return
-        left, strokes = self.image, self.scribbles
+        if self.image is not None and image is not None:
+            self._hide_belongings()  # so that two images do not cover each other
         self._detach()
         if self._image is not None:
             self._image.events.data.disconnect(self._on_pixels)
@@ -105,8 +102,6 @@ class ScribbleSession:
             image.events.data.connect(self._on_pixels)
             self._attach(scribbles_for(image, self.viewer.layers))
             self.image_chosen.emit()
-        if left is not None and image is not None:  # so that two images do not cover each other
-            self._hide_belongings(left, strokes)
         self._on_pixels()
         self.layers_changed.emit()
 
@@ -208,7 +203,6 @@ class ScribbleSession:
     def close(self) -> None:
         """Let go of the viewer: no event reaches this session any more."""
         self.hand.close()
-        self.looks.close()
         self._detach()
         if self._image is not None:
             self._image.events.data.disconnect(self._on_pixels)
@@ -229,12 +223,9 @@ class ScribbleSession:
             emitter.connect(self._on_touched)
         layer.events.selected_label.connect(self._on_selected)
         bind_keys(layer, self)
-        self.looks.add(partial(see, layer, True))
-        self.looks.add(partial(self._take_brush, layer))
+        self._take_brush(layer)
 
     def _take_brush(self, layer: Labels) -> None:
-        if layer is not self.scribbles:  # another image was chosen meanwhile
-            return
         if int(layer.selected_label) not in self.classes.values:
             layer.selected_label = self.classes.values[0]
         self.viewer.layers.selection.active = layer
@@ -250,10 +241,11 @@ class ScribbleSession:
         layer.events.selected_label.disconnect(self._on_selected)
         unbind_keys(layer)
 
-    def _hide_belongings(self, image: Image, scribbles: Labels | None) -> None:
-        if scribbles is not None:
-            self.looks.add(partial(see, scribbles, False))
-        self.looks.add(partial(hide_results, self.viewer, image))
+    def _hide_belongings(self) -> None:
+        if self.scribbles is not None:
+            see(self.scribbles, False)
+        if self.image is not None:
+            hide_results(self.viewer, self.image)
 
     def _on_inserted(self, event: Any) -> None:
         layer: Layer = event.value

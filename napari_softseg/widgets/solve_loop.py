@@ -81,7 +81,7 @@ class SolveLoop:
         self._solver.busy_changed.connect(self._on_busy)
         session.touched.connect(self._solver.poke)
         session.results_removed.connect(self._forget_shown)
-        session.image_chosen.connect(self._on_image_chosen)
+        session.image_chosen.connect(self._show_view)
         session.hand.rested.connect(self._on_rested)
         self._solver.warm.connect(self._on_warm)
         self._solver.warm_up(warm_up)
@@ -90,9 +90,7 @@ class SolveLoop:
     @property
     def is_idle(self) -> bool:
         """Whether everything that was asked for is in the layers, or failed."""
-        return not (
-            self._solver.busy or self._put_off or self._arrived is not None or self.session.looks.busy
-        )
+        return not (self._solver.busy or self._put_off or self._arrived is not None)
 
     @property
     def options(self) -> SolveOptions:
@@ -158,7 +156,6 @@ class SolveLoop:
         image, viewer = self.session.image, self.session.viewer
         if image is None:
             return
-        self.session.looks.finish()
         layers = [result_layer(viewer, image, role) for role in RESULT_ROLES]
         if any(layer is not None and layer.visible for layer in layers):
             hide_results(viewer, image)
@@ -169,7 +166,7 @@ class SolveLoop:
         """Stop, wait for the worker to end, let go of the session."""
         self.session.touched.disconnect(self._solver.poke)
         self.session.results_removed.disconnect(self._forget_shown)
-        self.session.image_chosen.disconnect(self._on_image_chosen)
+        self.session.image_chosen.disconnect(self._show_view)
         self.session.hand.rested.disconnect(self._on_rested)
         self._solver.close()
         self._last = self._arrived = None
@@ -355,9 +352,6 @@ class SolveLoop:
     def _show_view(self) -> None:
         if self.session.image is not None:
             show_view(self.session.viewer, self.session.image, self._view)
-
-    def _on_image_chosen(self) -> None:
-        self.session.looks.add(self._show_view)
 
     def _forget_shown(self) -> None:
         self._shown.clear()

@@ -216,7 +216,6 @@ def test_turning_to_another_image_shows_and_hides_no_layer_in_vain(make_stage: M
     for image in (first, second):
         session.choose(image)
         stage.start()
-    stage.settle()
     seen = {layer: layer.visible for layer in stage.viewer.layers}
     in_vain: list[str] = []
 
@@ -230,6 +229,5 @@ def test_turning_to_another_image_shows_and_hides_no_layer_in_vain(make_stage: M
         layer.events.visible.connect(note)
     before = dict(seen)
     session.choose(first)
-    stage.settle()
     assert seen != before
     assert not in_vain

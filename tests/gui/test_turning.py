@@ -1,48 +1,8 @@
-"""Turning to another image: no colours anew, and never everything in one turn of the event loop."""
+"""Turning to another image sets no colours anew."""
 
-import time
-from functools import partial
 from typing import Any
 
-from pytestqt.qtbot import QtBot
-from qtpy.QtCore import QTimer
-
-from napari_softseg.widgets.one_by_one import TURN_SECONDS, OneByOne
-from tests.gui.conftest import TIMEOUT, MakeStage, two_halves
-
-
-def test_what_takes_long_leaves_room_between(qtbot: QtBot) -> None:
-    done: list[str] = []
-    things = OneByOne()
-    beat = QTimer()
-    beat.timeout.connect(lambda: done.append("beat"))
-    beat.start(0)
-
-    def slow(name: str) -> None:
-        time.sleep(1.5 * TURN_SECONDS)
-        done.append(name)
-
-    for name in "abc":
-        things.add(partial(slow, name))
-    assert things.busy
-    qtbot.waitUntil(lambda: not things.busy, timeout=TIMEOUT)
-    beat.stop()
-    assert [name for name in done if name != "beat"] == ["a", "b", "c"]
-    assert all("beat" in done[done.index(one) : done.index(other)] for one, other in ("ab", "bc"))
-
-
-def test_finished_at_once_or_forgotten(qtbot: QtBot) -> None:
-    done: list[str] = []
-    things = OneByOne()
-    things.add(lambda: done.append("a"))
-    things.add(lambda: done.append("b"))
-    things.finish()
-    assert done == ["a", "b"]
-    things.add(lambda: done.append("c"))
-    things.close()
-    qtbot.wait(50)
-    assert done == ["a", "b"]
-    assert not things.busy
+from tests.gui.conftest import MakeStage, two_halves
 
 
 def test_there_and_back_before_anything_is_drawn(make_stage: MakeStage) -> None:
