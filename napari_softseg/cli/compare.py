@@ -25,7 +25,8 @@ from napari_softseg.training.compare.variants import (
 from napari_softseg.training.options import TrainOptions
 
 if TYPE_CHECKING:
-    from napari_softseg.training.compare.runs import Outcome, Plan
+    from napari_softseg.training.compare.plan import Plan
+    from napari_softseg.training.compare.runs import Outcome
 
 DESCRIPTION = """Train every variant of the paper's comparisons and write what came out.
 
@@ -80,8 +81,9 @@ def add_command(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run what is missing, and write the results; see `napari_softseg.cli.main` for exit codes."""
+    from napari_softseg.training.compare.plan import Plan
     from napari_softseg.training.compare.results import collected
-    from napari_softseg.training.compare.runs import Plan, with_earlier
+    from napari_softseg.training.compare.runs import with_earlier
     from napari_softseg.training.compare.writing import write_results
 
     for folder in (arguments.train, arguments.val):

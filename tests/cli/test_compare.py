@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from napari_softseg.training.compare.runs import CompareProgress, Outcome, Plan, iter_runs
+from napari_softseg.training.compare.plan import Plan
+from napari_softseg.training.compare.runs import CompareProgress, Outcome, iter_runs
 from napari_softseg.training.compare.variants import SCHEDULES, ScheduleName, chosen_variants
 from napari_softseg.training.report.run_log import read_events, read_run
 from tests.cli.conftest import RunProgram

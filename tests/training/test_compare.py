@@ -18,8 +18,9 @@ from napari_softseg.errors import InputError
 from napari_softseg.options import SolveOptions
 from napari_softseg.solver.api import check_method
 from napari_softseg.training.compare.findings import Finding, Verdict, judged, summarised
+from napari_softseg.training.compare.plan import Plan
 from napari_softseg.training.compare.results import Results, collected
-from napari_softseg.training.compare.runs import Outcome, Plan, iter_runs, with_earlier
+from napari_softseg.training.compare.runs import Outcome, iter_runs, with_earlier
 from napari_softseg.training.compare.variants import (
     CLAIMS,
     SCHEDULES,

@@ -15,7 +15,8 @@ from typing import Any
 
 from napari_softseg import __version__
 from napari_softseg.training.compare.findings import Finding, Summary, judged, summarised
-from napari_softseg.training.compare.runs import Outcome, Plan
+from napari_softseg.training.compare.plan import Plan
+from napari_softseg.training.compare.runs import Outcome
 from napari_softseg.training.compare.variants import CLAIMS, VARIANTS, Variant
 from napari_softseg.training.options import as_json, train_options
 
