@@ -13,14 +13,15 @@ import json
 import shutil
 import statistics
 import sys
-from collections.abc import Collection, Generator
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from common import header
 
 from napari_softseg.models import load_model
+from napari_softseg.solver import drain
 from napari_softseg.training.data import AnnotatedFolder, open_annotated
 from napari_softseg.training.evaluate import iter_evaluate
 from napari_softseg.training.loop import iter_train
@@ -34,20 +35,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "lr 0.0025": {"lr": 0.0025},
     "class balance 10": {"class_balance": 10.0},
 }
-_Result = TypeVar("_Result")
 
 OTHERS = 16
 """Images of the annotated folder that are scored on, at least."""
-
-
-def ended(steps: Generator[object, None, _Result]) -> _Result:
-    """Return what a generator returns."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            result: _Result = end.value
-            return result
 
 
 def part_of(folder: Path, names: Collection[str], labels: str, into: Path) -> Path:
@@ -80,7 +70,7 @@ def subset(folder: Path, out: Path, images: int, number: int) -> tuple[Path, Pat
 def trained(few: Path, run: Path, given: dict[str, Any]) -> Path:
     """Return the run, after training what is not done of it."""
     if not run.exists() or read_run(run).status != FINISHED:
-        ended(iter_train([few], run, train_options(**given), resume=run.exists()))
+        drain(iter_train([few], run, train_options(**given), resume=run.exists()))
     return run
 
 
@@ -88,7 +78,7 @@ def score(model: Path, masks: AnnotatedFolder) -> float:
     """Return mean IoU in %; it is kept beside the model."""
     kept = model.with_name(f"{model.stem}_{masks.path.parent.name}_{masks.path.name}.json")
     if not kept.exists():
-        report = ended(iter_evaluate(load_model(model).model, masks)).report()
+        report = drain(iter_evaluate(load_model(model).model, masks)).report()
         kept.write_text(json.dumps(report))
     return 100 * float(json.loads(kept.read_bytes())["miou"])
 

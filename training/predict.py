@@ -22,7 +22,7 @@ from torch import Tensor
 from napari_softseg.blocks.source import Plane, as_plane
 from napari_softseg.blocks.tiling import Tiling, Window
 from napari_softseg.errors import InputError
-from napari_softseg.solver.checks import check_image_form, not_finite, refuse_not_finite
+from napari_softseg.solver.checks import REPLACE, check_image_form, not_finite, refuse_not_finite
 from napari_softseg.solver.device import is_out_of_memory, resolve_device
 from napari_softseg.solver.intensity import AS_IT_IS, IntensityRule, rule_of
 from napari_softseg.training.data.augment import resized_image, shrunk_size
@@ -51,9 +51,6 @@ ALIGNMENT = 16
 
 SMALLEST = 64
 """Smaller tiles would save next to nothing: the halo remains."""
-
-REPLACE = "replace them, for example by the mean of the others"
-"""The way out where pixels are no numbers: no mask leaves them out here."""
 
 
 def predict_image(

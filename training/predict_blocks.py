@@ -26,14 +26,13 @@ from napari_softseg.blocks.store import CONVERGED, UNDONE, BlockStore, open_stor
 from napari_softseg.blocks.survey import image_hash
 from napari_softseg.blocks.tiling import Tiling, check_chunks, parsed_memory
 from napari_softseg.errors import InputError
-from napari_softseg.solver.checks import check_image_form, not_finite, refuse_not_finite
+from napari_softseg.solver.checks import REPLACE, check_image_form, not_finite, refuse_not_finite
 from napari_softseg.solver.device import resolve_device
 from napari_softseg.solver.intensity import IntensityRule, IntensitySurvey, fixed_rule
 from napari_softseg.solver.solution import SolveProgress, Status
 from napari_softseg.training.predict import (
     ALIGNMENT,
     HALO,
-    REPLACE,
     TILE,
     TiledNetwork,
     check_channels,

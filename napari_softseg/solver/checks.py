@@ -89,6 +89,10 @@ def not_finite(
     return bad if bad.any() else None
 
 
+REPLACE = "replace them, for example by the mean of the others"
+"""The way out of pixels that are no numbers, where no mask can leave them out."""
+
+
 def refuse_not_finite(
     count: int, *first: int, way_out: str = "replace them or leave them out with a mask"
 ) -> NoReturn:

@@ -150,7 +150,6 @@ class Problem:
         )
 
     @cached_property
-    @alone()
     def _fixed(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Image, row and column of every pixel that is not free, and their labels (N, K)."""
         batch, rows, columns = torch.nonzero(~self.free, as_tuple=True)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 _Result = TypeVar("_Result")
+_Progress = TypeVar("_Progress")
 
 
 class Status(Enum):
@@ -95,7 +96,7 @@ class Solution:
 
 
 def drain(
-    run: Generator[SolveProgress, None, _Result], report: Callable[[SolveProgress], None] | None = None
+    run: Generator[_Progress, None, _Result], report: Callable[[_Progress], None] | None = None
 ) -> _Result:
     """Run a generator to its end, pass what it yields to `report`, and return its result."""
     while True:

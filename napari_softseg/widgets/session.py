@@ -226,7 +226,7 @@ class ScribbleSession:
         self._take_brush(layer)
 
     def _take_brush(self, layer: Labels) -> None:
-        if int(layer.selected_label) not in self.classes.values:
+        if int(layer.selected_label) not in self.classes:
             layer.selected_label = self.classes.values[0]
         self.viewer.layers.selection.active = layer
         see(layer, True)  # before the mode: napari takes the brush away with every change of visibility

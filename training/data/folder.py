@@ -13,7 +13,7 @@ import torch
 
 from napari_softseg.errors import InputError
 from napari_softseg.files import read_image
-from napari_softseg.solver.checks import not_finite
+from napari_softseg.solver.checks import REPLACE, not_finite
 from napari_softseg.solver.intensity import to_intensity
 from napari_softseg.training.data.label_files import Indices, LabelRules, check_size, read_labels
 from napari_softseg.training.data.layouts import Entry
@@ -84,9 +84,7 @@ def read_entry(
     """
     pixels = read_image(entry.image)
     if not_finite(pixels) is not None:
-        raise InputError(
-            f"{entry.image} has NaN or infinite pixels; replace them, for example by the mean of the others."
-        )
+        raise InputError(f"{entry.image} has NaN or infinite pixels; {REPLACE}.")
     image = to_intensity(pixels)
     seeds = truth = None
     if entry.scribbles is not None:

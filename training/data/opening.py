@@ -15,7 +15,7 @@ import numpy as np
 from napari_softseg.errors import InputError
 from napari_softseg.files import READABLE, read_image
 from napari_softseg.options import MAX_CLASS_VALUE
-from napari_softseg.solver.checks import not_finite
+from napari_softseg.solver.checks import REPLACE, not_finite
 from napari_softseg.training.data import ade20k, cityscapes, plain_folder, project_folder, voc
 from napari_softseg.training.data.folder import AnnotatedFolder
 from napari_softseg.training.data.label_files import (
@@ -215,9 +215,7 @@ def _examined(entry: Entry, tags: Mapping[str, int]) -> _Found | str:
     except InputError as error:
         return str(error)
     if not_finite(image) is not None:
-        return (
-            f"{entry.image} has NaN or infinite pixels; replace them, for example by the mean of the others."
-        )
+        return f"{entry.image} has NaN or infinite pixels; {REPLACE}."
     return _Found(1 if image.ndim == 2 else image.shape[2], scribble_values, mask_values)
 
 

@@ -27,6 +27,7 @@ _FLOATS = ir.VectorType(ir.FloatType(), COUNT)
 _INTEGERS = ir.VectorType(ir.IntType(32), COUNT)
 _BYTES = ir.IntType(8).as_pointer()
 _AHEAD = 4 * COUNT
+"""How far in front of what is worked on numbers are fetched: two to eight times COUNT take as long."""
 _FAST = ("contract", "reassoc", "nsz", "arcp", "nnan", "ninf")
 """As for the scalars of the kernels: no number is infinite."""
 
