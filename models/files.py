@@ -25,6 +25,8 @@ ARCHITECTURE = "deeplabv3+"
 KEY = "napari-softseg"
 BEST = "best.safetensors"
 
+_WAY_OUT = "copy it again, or give another model that napari-softseg train wrote"
+
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
@@ -98,7 +100,7 @@ def load_model(path: str | os.PathLike[str], device: str | torch.device = "cpu")
     try:
         config = ModelConfig.from_json(header.get("config"))
     except InputError as error:
-        raise InputError(f"{path} is damaged: {error}") from None
+        raise InputError(f"{path} is damaged: {str(error).rstrip('.')}; {_WAY_OUT}.") from None
     with torch.device("meta"):  # nothing to fill with random numbers first
         model = DeepLabV3Plus(config, classification_network(config.backbone))
     _check_tensors(path, model.state_dict(), tensors)
@@ -151,42 +153,48 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             written = (file.metadata() or {}).get(KEY)
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - no mapping
     except SafetensorError as error:
-        raise InputError(f"{path} is no model file, or is truncated or damaged ({error}).") from None
+        raise InputError(
+            f"{path} is no model file, or is truncated or damaged ({error}); {_WAY_OUT}."
+        ) from None
     return _checked_header(path, written), tensors
 
 
 def _checked_header(path: Path, written: str | None) -> dict[str, Any]:
     if written is None:
         raise InputError(
-            f"{path} holds tensors, but no model of napari-softseg: it says nothing of its classes."
+            f"{path} holds tensors, but no model of napari-softseg: it says nothing of its classes; give one that "
+            "napari-softseg train wrote, or these as first weights of a training with --weights PATH."
         )
     try:
         header = json.loads(written)
     except ValueError:
         header = None
     if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise InputError(f"{path} is damaged: its header cannot be read.")
+        raise InputError(f"{path} is damaged: its header cannot be read; {_WAY_OUT}.")
     version = header.get("version")
     if not isinstance(version, int) or version > VERSION:
         raise InputError(
             f"{path} has format version {version}, this napari-softseg reads up to {VERSION}: update it."
         )
     if header.get("architecture") != ARCHITECTURE:
-        raise InputError(f"{path} is a {header.get('architecture')}, only {ARCHITECTURE} is known.")
+        raise InputError(
+            f"{path} is a {header.get('architecture')}, only {ARCHITECTURE} is known; give a model that "
+            "napari-softseg train wrote."
+        )
     return header
 
 
 def _check_tensors(path: Path, expected: dict[str, Tensor], given: dict[str, Tensor]) -> None:
     for name in sorted(expected.keys() | given.keys()):
         if name not in given:
-            raise InputError(f"{path} is damaged: the tensor {name} is missing.")
+            raise InputError(f"{path} is damaged: the tensor {name} is missing; {_WAY_OUT}.")
         if name not in expected:
-            raise InputError(f"{path} is damaged: nothing in the network is called {name}.")
+            raise InputError(f"{path} is damaged: nothing in the network is called {name}; {_WAY_OUT}.")
         want, have = expected[name], given[name]
         if want.shape != have.shape or want.dtype != have.dtype:
             raise InputError(
                 f"{path} is damaged: expected {name} to be {tuple(want.shape)} {want.dtype}, "
-                f"but got {tuple(have.shape)} {have.dtype}."
+                f"but got {tuple(have.shape)} {have.dtype}; {_WAY_OUT}."
             )
         if not have.isfinite().all():
-            raise InputError(f"{path} is damaged: {name} holds NaN or infinite numbers.")
+            raise InputError(f"{path} is damaged: {name} holds NaN or infinite numbers; {_WAY_OUT}.")

@@ -204,13 +204,14 @@ def _checked(name: str, value: Any, kind: str, metadata: Any) -> Any:
             return value
         raise InputError(f"Expected {name} to be true or false, but got {value!r}.")
     low, high = metadata["minimum"], metadata["maximum"]
+    kind_text = "a whole number" if kind == "int" else "a number"
     try:
         number = int(value) if kind == "int" else float(value)
     except (TypeError, ValueError, OverflowError):
-        raise InputError(f"Expected {name} to be a number, but got {value!r}.") from None
+        raise InputError(f"Expected {name} to be {kind_text}, but got {value!r}.") from None
     if not low <= number <= high or number != float(value):  # NaN is in no range
-        kind_text = "a whole number" if kind == "int" else "a number"
-        raise InputError(f"Expected {name} to be {kind_text} from {low:g} to {high:g}, but got {value}.")
+        limits = f"{low} to {high}" if kind == "int" else f"{low:g} to {high:g}"
+        raise InputError(f"Expected {name} to be {kind_text} from {limits}, but got {value}.")
     return number
 
 

@@ -80,6 +80,11 @@ def iter_evaluate(
     """
     began = time.perf_counter()
     check_tiles(tile, 0)
+    if folder.in_channels != model.config.in_channels:
+        raise InputError(
+            f"{folder.path} has images of {folder.in_channels} channels, but the model was trained on "
+            f"{model.config.in_channels}; convert them, or train a model on such images."
+        )
     index = class_indices(model.config, folder)
     confusion = Confusion(len(model.config.class_values))
     done = 0

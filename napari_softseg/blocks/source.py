@@ -89,7 +89,7 @@ class Plane:
         except Exception as error:
             raise InputError(
                 f"Cannot read rows {rows.start} to {rows.stop}, columns {columns.start} to {columns.stop} "
-                f"of the array: damaged? ({type(error).__name__}: {error})"
+                f"of the array: {type(error).__name__}: {error}; if it is damaged, copy it again."
             ) from error
         kept = [axis for axis in self.axes if axis in where]
         return pixels.transpose([kept.index(axis) for axis in "yxc" if axis in kept])
@@ -168,7 +168,10 @@ def _open_zarr(path: Path, reopen: tuple[Callable[..., Plane], tuple[Any, ...]])
     try:
         node = zarr.open(path, mode="r")
     except (BaseZarrError, FileNotFoundError, KeyError, ValueError) as error:
-        raise InputError(f"{path} is a folder without a zarr array or group in it ({error}).") from None
+        raise InputError(
+            f"{path} is a folder without a zarr array or group in it ({error}); "
+            "give the folder with zarr.json, .zarray or .zgroup in it, or copy it again."
+        ) from None
     if isinstance(node, zarr.Array):
         return Plane(node, plane_axes(node.shape, "", path), reopen=reopen)
     metadata: dict[str, Any] = node.attrs.asdict()

@@ -180,5 +180,4 @@ def test_grey_images(file: Path, folder: Path, run: RunProgram) -> None:
         Image.fromarray(_read(path)[..., 0]).save(path)
     result = run("evaluate", file, folder)
     assert result.code == 2
-    assert "3 channels" in result.err
-    assert "1 channel;" in result.err
+    assert f"{folder} has images of 1 channels, but the model was trained on 3" in result.err

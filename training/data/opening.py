@@ -25,7 +25,7 @@ from napari_softseg.training.data.label_files import (
     read_labels,
     tagged_polylines,
 )
-from napari_softseg.training.data.layouts import Entry, Layout
+from napari_softseg.training.data.layouts import Entry, Layout, stem
 
 Need = Literal["scribbles", "masks", "any"]
 _WORDS = {"scribbles": "scribbles", "masks": "mask", "any": "scribbles or mask"}
@@ -150,7 +150,10 @@ def _with_labels(layout: Layout, need: Need) -> tuple[list[Entry], _Skipped]:
         else:
             kept.append(entry)
     if not kept:
-        raise InputError(f"Found no {_WORDS[need]} for any of the {len(skipped)} images in {layout.path}.")
+        raise InputError(
+            f"Found no {_WORDS[need]} for any of the {len(skipped)} images in {layout.path}; their files need the "
+            f"stems of the images, such as {stem(layout.entries[0].image)}."
+        )
     return kept, skipped
 
 
@@ -273,7 +276,10 @@ def _settled_rules(
 def _check_classes(values: Collection[int], path: Path) -> None:
     if len(values) < 2:
         count = "no class" if not values else "one class only"
-        raise InputError(f"Found {count} in {path}; a segmentation needs two to tell apart.")
+        raise InputError(
+            f"Found {count} in {path}; a segmentation needs two to tell apart: "
+            "name another in its list of classes, or paint it."
+        )
     wrong = [value for value in values if not 0 <= value <= MAX_CLASS_VALUE]
     if wrong:
         raise InputError(

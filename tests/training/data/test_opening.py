@@ -113,6 +113,7 @@ def test_values_can_be_given_with_the_names(tmp_path: Path) -> None:
         ("1=sky\nroad\n", "mixes VALUE=NAME with other lines"),
         ("1=sky\n2=\n", "mixes VALUE=NAME with other lines"),
         ("\n", "Found no class in"),
+        ("sky\n", "name another in its list of classes"),
         ("300=sky\n2=road\n", "from 0 to 255"),
         ("sky\n", "needs two to tell apart"),
     ],
@@ -149,7 +150,9 @@ def test_masks_alone_are_enough_where_masks_are_needed(tmp_path: Path) -> None:
     assert folder.warnings == []
     assert (folder.load(0).seeds == -1).all()
     assert len(open_annotated(path, need="any")) == 3
-    assert "Found no scribbles for any of the 3 images" in _refused(path)
+    said = _refused(path)
+    assert "Found no scribbles for any of the 3 images" in said
+    assert "their files need the stems of the images, such as a." in said
 
 
 def test_images_without_the_labels_needed_are_left_out_and_listed(tmp_path: Path) -> None:
