@@ -80,6 +80,20 @@ def replacing(*paths: Path) -> Iterator[list[Path]]:
             temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def made_folder(path: Path) -> Iterator[None]:
+    """Make a folder, and what is missing above it; what is still empty when the block raises is removed."""
+    made = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):  # the first that is not empty, and so all above it, stay
+            for folder in made:
+                folder.rmdir()
+        raise
+
+
 def sweep(folders: Iterable[Path]) -> None:
     """Remove the temporary files that a killed program left."""
     for folder in folders:

@@ -11,7 +11,14 @@ import tifffile
 
 from napari_softseg.errors import InputError
 from napari_softseg.files import read_image
-from napari_softseg.saving import check_outputs, read_class_names, replacing, write_png, write_soft_tiff
+from napari_softseg.saving import (
+    check_outputs,
+    made_folder,
+    read_class_names,
+    replacing,
+    write_png,
+    write_soft_tiff,
+)
 
 GREY = np.random.default_rng(0).integers(0, 255, (40, 56), dtype=np.uint8)
 
@@ -47,6 +54,25 @@ def test_files_are_replaced_together_or_not_at_all(tmp_path: Path) -> None:
             assert temporary.parent == tmp_path
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.png", "b.png"]
     np.testing.assert_array_equal(read_image(first), GREY)
+
+
+def write_half(folder: Path) -> None:
+    (folder / "file").touch()
+    (folder / "gone").read_text()
+
+
+def test_a_folder_made_for_nothing_goes_again(tmp_path: Path) -> None:
+    (tmp_path / "before").mkdir()
+    for fails in ("before", "before/a", "b/c"):
+        with pytest.raises(FileNotFoundError), made_folder(tmp_path / fails):
+            (tmp_path / fails / "gone").read_text()
+    assert [p.name for p in tmp_path.rglob("*")] == ["before"]
+    with pytest.raises(FileNotFoundError), made_folder(tmp_path / "d" / "e"):
+        write_half(tmp_path / "d")
+    assert sorted(p.name for p in (tmp_path / "d").iterdir()) == ["file"]
+    with made_folder(tmp_path / "kept"):
+        pass
+    assert (tmp_path / "kept").is_dir()
 
 
 def test_outputs_are_checked_beforehand(tmp_path: Path) -> None:

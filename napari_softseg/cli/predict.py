@@ -285,10 +285,12 @@ def _naming(path: Path, error: InputError) -> InputError:
 
 def _predict(job: _Job, name: str, path: Path) -> dict[str, Any]:
     """Predict and write one image; returns what was done."""
+    from napari_softseg.saving import made_folder
+
     began = time.perf_counter()
     plane = _opened(job, path)
-    job.folder.mkdir(parents=True, exist_ok=True)  # not before there is something to write
-    files = _in_blocks(job, name, plane) if job.large(path, plane) else _whole(job, name, plane)
+    with made_folder(job.folder):  # not before there is something to write
+        files = _in_blocks(job, name, plane) if job.large(path, plane) else _whole(job, name, plane)
     return {
         "input": str(path),
         "height": plane.size[0],

@@ -198,6 +198,7 @@ def test_nothing_that_can_be_used(file: Path, photos: Path, tmp_path: Path, run:
             ["photos", "nan.tif", "--strict"],
             "nan.tif: The image has 3 NaN or infinite pixels, the first at row 2",
         ),
+        (["nan.tif", "--blocks", "-o", "new/out"], "nan.tif: The image has 3 NaN or infinite pixels"),
         (["x.png", "x_labels.png", "-o", "."], "one of the inputs"),
     ],
 )
