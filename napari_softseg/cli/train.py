@@ -100,6 +100,12 @@ def run(arguments: argparse.Namespace) -> int:
         config = read_config(output)
         folders = [Path(folder) for folder in config["folders"]]
         arguments.val = arguments.val or config["val"]
+        for folder in (*folders, *([] if arguments.val is None else [Path(arguments.val)])):
+            if not folder.exists():
+                raise InputError(
+                    f"{folder}, which {output} was begun with, does not exist; put it back, or repeat the first "
+                    "command with where it is now, and --resume."
+                )
         options = train_options(**{**config["options"], **given})
     if not folders:
         raise InputError("Expected at least one annotated folder; or --resume to go on with a run.")

@@ -77,6 +77,18 @@ def test_resume_needs_nothing_but_the_run(folder: Path, tmp_path: Path, run: Run
     assert "finished 2 epochs" in again.out
 
 
+def test_resume_says_where_the_images_were(folder: Path, tmp_path: Path, run: RunProgram) -> None:
+    moved = shutil.copytree(folder, tmp_path / "there")
+    assert run("train", moved, "-o", tmp_path / "run", *flags(), "--stop-after", "1").code == 0
+    moved.rename(tmp_path / "here")
+    result = run("train", "-o", tmp_path / "run", "--resume")
+    assert (result.code, result.err.count("\n")) == (2, 1)
+    assert f"{moved}, which {tmp_path / 'run'} was begun with, does not exist; put it back" in result.err
+    again = run("train", tmp_path / "here", "-o", tmp_path / "run", *flags(), "--resume")
+    assert again.code == 0, again.err
+    assert "finished 2 epochs" in again.out
+
+
 def test_one_model_each(folder: Path, tmp_path: Path, run: RunProgram) -> None:
     other = shutil.copytree(folder, tmp_path / "other")
     assert run("train", folder, other, "-o", tmp_path / "runs", "--each", *flags()).code == 0
@@ -169,6 +181,8 @@ class TestBadInput:
             ("--output-stride", "12", "Expected output_stride to be 8 or 16, but got 12"),
             ("--epochs", "0", "whole number from 1"),
             ("--lr", "fast", "Expected lr to be a number, but got 'fast'"),
+            ("--epochs", "2.5", "Expected epochs to be a whole number, but got '2.5'"),
+            ("--seed", "-1", "from 0 to 2147483647, but got -1"),
             ("--weights", "gone.pth", "gone.pth"),
             ("--config", "gone.yaml", "gone.yaml cannot be read: No such file"),
             ("--device", "cuda:9", "cuda:9"),
@@ -189,7 +203,7 @@ class TestBadInput:
             ("epochs: [", "is no YAML"),
             ("- epochs", "'name: value' lines"),
             ("eppochs: 3", "Unknown option 'eppochs'"),
-            ("epochs: many", "Expected epochs to be a number, but got 'many'"),
+            ("epochs: many", "Expected epochs to be a whole number, but got 'many'"),
         ],
     )
     def test_wrong_files_of_options(
