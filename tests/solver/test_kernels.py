@@ -306,6 +306,9 @@ def test_without_numba_pytorch_solves_and_says_so_once(tmp_path: Path) -> None:
     without, said = solved(tmp_path, "import sys; sys.modules['numba'] = None")
     assert said.count("Numba cannot be used") == 1
     np.testing.assert_allclose(with_it, without, atol=0.01)
+    switched_off, said = solved(tmp_path, "", NUMBA_DISABLE_JIT="1")
+    assert said.count("Numba cannot be used (NUMBA_DISABLE_JIT is set)") == 1
+    np.testing.assert_array_equal(switched_off, without)
 
 
 def test_fresh_code_and_code_from_disk_agree_to_the_last_bit(tmp_path: Path) -> None:

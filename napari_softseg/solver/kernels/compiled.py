@@ -28,12 +28,21 @@ def load_compiled(
         What the log says comes of it where Numba cannot be used.
     """
     try:
+        _check_it_compiles()
         loaded = modules()
         call_or_rebuild(partial(call, loaded), loaded)
     except Exception as error:  # noqa: BLE001 - no Numba, an LLVM that cannot, a disk that is full
         _LOG.warning("%s: Numba cannot be used (%s).", without, error)
         return None
     return loaded
+
+
+def _check_it_compiles() -> None:
+    """Raise if Numba is told to leave functions in plain Python, which would take hours."""
+    from numba import config
+
+    if config.DISABLE_JIT:
+        raise RuntimeError("NUMBA_DISABLE_JIT is set")
 
 
 def call_or_rebuild(call: Callable[[], object], modules: Iterable[ModuleType]) -> None:
