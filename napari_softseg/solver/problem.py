@@ -26,6 +26,9 @@ from napari_softseg.threads import alone
 
 _ALL = slice(None)
 
+_LINE, _PLACES, _LINES_APART = 16, 64, 17
+"""Numbers in a line of the processor's cache, its places for lines (each for a few), and the step between planes."""
+
 FIXED_SHARE = 1e-3
 """Weight of a fixed pixel in a coarser sigma, where a free one has this more than 1: keeps blocks of seeds finite."""
 
@@ -93,7 +96,7 @@ class Problem:
         object.__setattr__(self, "seeds", seeds)
         object.__setattr__(self, "edges", drop_seed_edges(self.edges, seeds))
         if self.sigma is not None:
-            object.__setattr__(self, "sigma", self.sigma.clamp_min(FLOOR))
+            object.__setattr__(self, "sigma", _floored(self.sigma))
         if self.eta == 0:
             object.__setattr__(self, "sigma", None)
 
@@ -322,6 +325,20 @@ def refine(y: Tensor, height: int, width: int, depth: int = 1) -> Tensor:
     twice = (*outer, d, min(depth, 2), h, 2, w, 2)
     y = y[..., :, None, :, None, :, None].expand(twice).reshape(*outer, d * min(depth, 2), 2 * h, 2 * w)
     return y[..., :depth, : height // depth, :width].flatten(-3, -2)
+
+
+def _floored(sigma: Tensor) -> Tensor:
+    """Return a copy that is nowhere below the floor, on the CPU with some lines of its cache between the planes.
+
+    A sweep reads all planes at once: were their size a power of two, all would share the same few places there.
+    """
+    if sigma.device.type != "cpu":
+        return sigma.clamp_min(FLOOR)
+    size = sigma.shape[-2:].numel()
+    lines = -(-size // _LINE)
+    lines += (_LINES_APART - lines) % _PLACES
+    apart = sigma.new_empty(*sigma.shape[:2], lines * _LINE)
+    return torch.clamp(sigma, min=FLOOR, out=apart[..., :size].unflatten(-1, sigma.shape[-2:]))
 
 
 def _block_sum(x: Tensor, depth: int) -> Tensor:

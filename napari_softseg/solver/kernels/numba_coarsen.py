@@ -23,13 +23,15 @@ def _kernel(function: Any) -> Any:
 
 @_kernel
 def coarsen_rows(  # type: ignore[no-untyped-def]
-    sigma, seeds, free, valid, little, coarse_sigma, coarse_seeds, coarse_valid, top, bottom
+    sigma, plane, seeds, free, valid, little, coarse_sigma, coarse_seeds, coarse_valid, top, bottom
 ):
     """Join 2 x 2 pixels to the coarse rows top..bottom-1.
 
     Parameters
     ----------
-    sigma : (K, H, W) float32, or (0, 0, 0)
+    sigma : flat float32
+        (H, W) for every class, the next one's `plane` numbers on; not read where `coarse_sigma` has no class.
+    plane : int
     seeds : (H, W) int64
     free, valid : (H, W) uint8
         `valid` may be (0, 0): all pixels count.
@@ -73,8 +75,9 @@ def coarsen_rows(  # type: ignore[no-untyped-def]
                     valid[upper, 2 * x] | valid[upper, right] | valid[lower, 2 * x] | valid[lower, right]
                 )
         a_, b_, c_, d_ = shares[0], shares[1], shares[2], shares[3]
-        for k in range(sigma.shape[0]):
-            one_row, other_row, out = sigma[k, upper], sigma[k, lower], coarse_sigma[k, row]
+        for k in range(coarse_sigma.shape[0]):
+            one_row, other_row = sigma[k * plane + upper * width :], sigma[k * plane + lower * width :]
+            out = coarse_sigma[k, row]
             for x in range(pairs):
                 out[x] = (a_[x] * one_row[x + x] + b_[x] * one_row[x + x + np.uint64(1)]) + (
                     c_[x] * other_row[x + x] + d_[x] * other_row[x + x + np.uint64(1)]

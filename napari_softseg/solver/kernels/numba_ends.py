@@ -161,7 +161,7 @@ def settle_rows(  # type: ignore[no-untyped-def]
                     pair_row += edge_energy(relaxation, w, s, u, v)
             some, first, sigma_stride = guess, 0, COUNT
             if cross_entropy != NO_UNARY:
-                some, first, sigma_stride = sigma_at(sigmas, row, x, height, width, n_classes, guess)
+                some, first, sigma_stride = sigma_at(sigmas, row, x, shape[3], width, n_classes, guess)
             _, energy = unary(cross_entropy, y, 0, COUNT, n_classes, some, first, sigma_stride, ONE)
             unary_row += is_free * energy
         pair_energy += np.float64(total(pair_row))

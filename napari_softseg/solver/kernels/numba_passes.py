@@ -181,7 +181,7 @@ def sweep(  # type: ignore[no-untyped-def]
                         pair_row += edge_energy(relaxation, w, s, u, v)
                 guess, there, across = ends, 0, COUNT
                 if cross_entropy != NO_UNARY:
-                    guess, there, across = sigma_at(sigmas, row, x, height, width, n_classes, ends)
+                    guess, there, across = sigma_at(sigmas, row, x, shape[3], width, n_classes, ends)
                 weight, energy = unary(cross_entropy, y, here, stride, n_classes, guess, there, across, eta)
                 unary_row += is_free * energy
                 sum_of_a = fill(ZERO)

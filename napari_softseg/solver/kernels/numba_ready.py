@@ -78,7 +78,7 @@ def _import() -> Kernels:
 def _compile(kernels: Kernels) -> None:
     """Call the kernels on an image of two pixels, which compiles them or loads them from disk."""
     flat, point, labels, ahead = (np.full(64, 0.5, np.float32) for _ in range(4))
-    shape, offsets, one = np.array([1, 2, 16]), np.array([[0, 1], [1, 0]]), np.float32(1)
+    shape, offsets, one = np.array([1, 2, 16, 2]), np.array([[0, 1], [1, 0]]), np.float32(1)
     planes, free, empty = (
         np.full((2, 1, 2), 0.5, np.float32),
         np.ones((1, 2), np.uint8),
@@ -89,12 +89,12 @@ def _compile(kernels: Kernels) -> None:
     kernels.ends.start_rows(flat, 2, 2, 1, np.zeros(1, np.int64), seeds, free, planes, labels, *rows)
     for sweep in (kernels.rows.sweep_rows, kernels.rows.plain_sweep_rows):
         sweep(
-            5, -1, one, one, one, one, one, offsets, maps, free, planes, empty, np.empty((0, 0), np.float32),
+            5, -1, one, one, one, one, one, offsets, maps, free, point, empty, np.empty((0, 0), np.float32),
             point, labels, flat, ahead, shape, 16, 0, 0, 1, report,
         )  # fmt: skip
-    kernels.ends.settle_rows(5, -1, offsets, maps, free, planes, labels, planes, *rows, report)
+    kernels.ends.settle_rows(5, -1, offsets, maps, free, point, labels, planes, *rows, report)
     half = np.empty((2, 1, 1), np.float32), np.empty((1, 1), np.int64), np.empty((1, 1), np.uint8)
-    kernels.coarsen.coarsen_rows(planes, seeds, free, free, one, *half, 0, 1)
+    kernels.coarsen.coarsen_rows(point, 2, seeds, free, free, one, *half, 0, 1)
     kernels.coarsen.add_every_other(planes[0], 0, 0, 0, half[0][0])
 
 

@@ -60,8 +60,8 @@ def sweep_rows(  # type: ignore[no-untyped-def]
         Edge weights at the pixel the edge starts from, zero where it leaves the image.
     free : (H, W) uint8
         1 where the label is a variable, else 0.
-    sigma : (K, H, W) float32
-        Not read without a unary.
+    sigma : flat float32
+        (H, W) for every class, the next one's S numbers on. Not read without a unary.
     point, labels, new_labels, new_point : (M + H*K*stride + M,) float32
         `labels` are those the last step led to; `point`, extrapolated from them, is where the majoriser
         touches. `new_labels` and `new_point` are written. M is the margin.
@@ -69,8 +69,8 @@ def sweep_rows(  # type: ignore[no-untyped-def]
         What dense edges add to the sum of w g y_j.
     far_stay : (H, W) float32, or empty
         What they add to that of w h.
-    shape : (3,) int64
-        H, K, stride.
+    shape : (4,) int64
+        H, K, stride, S.
     margin : int
     past : int
         1 where what is written is more than the cache holds, and so better stays out of it; the flat arrays must

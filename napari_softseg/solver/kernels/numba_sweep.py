@@ -62,7 +62,8 @@ class NumbaSweep:
         offsets = sorted(local)  # those within a row and to the next one first
         reach = max(abs(dx) for _, dx in offsets)
         self._margin = (reach + _LANES - 1) // _LANES * _LANES
-        self._shape = np.array([self._height, classes, stride])
+        self._sigma, plane = _flat_planes(problem.sigma, batch)
+        self._shape = np.array([self._height, classes, stride, plane])
         self._problem = problem
         work = self._height * stride * classes
         self._threads = _threads_for(batch * work)
@@ -81,9 +82,6 @@ class NumbaSweep:
         self._plain = (*self._energy, offsets) == (*_PLAIN, [(0, 1), (1, 0)]) and problem.dense is None
         self._weights = _stacked([local[offset] for offset in offsets])
         self._free = _bytes(problem.free)
-        self._sigma = (
-            np.empty((batch, 0, 0, 0), np.float32) if problem.sigma is None else _floats(problem.sigma)
-        )
         size = 2 * self._margin + self._height * classes * stride
         self._past = int(4 * size >= _PAST_CACHE)
         # of every image the labels, and three more for the next ones; the point lies on the labels
@@ -215,16 +213,16 @@ def coarsen(problem: Problem) -> Problem:
     kernels = COMPILED.kernels().coarsen
     batch, height, width = problem.seeds.shape
     h, w = (height + 1) // 2, (width + 1) // 2
-    empty = np.empty((batch, 0, 0, 0), np.float32)
-    sigma = empty if problem.sigma is None else _floats(problem.sigma)
+    sigma, plane = _flat_planes(problem.sigma, batch)
     seeds, free = problem.seeds.contiguous().numpy(), _bytes(problem.free)
     valid = np.empty((batch, 0, 0), np.uint8) if problem.valid is None else _bytes(problem.valid)
-    found = np.empty((batch, sigma.shape[1], h, w), np.float32)
+    found = np.empty((batch, 0 if problem.sigma is None else problem.n_classes, h, w), np.float32)
     strokes, inside = np.empty((batch, h, w), np.int64), np.ones((batch, h, w), np.uint8)
 
     def rows(b: int, top: int, bottom: int) -> None:
         kernels.coarsen_rows(
             sigma[b],
+            plane,
             seeds[b],
             free[b],
             valid[b],
@@ -267,6 +265,16 @@ def _stacked(maps: list[Tensor]) -> Floats:
             first.as_strided((len(first), len(maps), *first.shape[1:]), (stride[0], size, *stride[1:]))
         )
     return _floats(torch.stack(maps, 1))
+
+
+def _flat_planes(sigma: Tensor | None, batch: int) -> tuple[list[Floats], int]:
+    """Return all numbers of each image's sigma, and how many lie from one plane's first to the next one's."""
+    if sigma is None:
+        return [np.empty(0, np.float32)] * batch, 0
+    sigma = sigma.to(torch.float32)
+    plane = sigma.stride(1)
+    extent = (sigma.shape[1] - 1) * plane + sigma.shape[2] * sigma.shape[3]
+    return [image.as_strided((extent,), (1,)).numpy() for image in sigma], plane
 
 
 def _bytes(x: Tensor) -> npt.NDArray[np.uint8]:

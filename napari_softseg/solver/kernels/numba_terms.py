@@ -113,15 +113,16 @@ def unary(cross_entropy, y, at, stride, n_classes, sigma, there, sigma_stride, e
 
 
 @part
-def sigma_at(sigma, row, x, height, width, n_classes, spare):  # type: ignore[no-untyped-def]
-    """Return where the numbers of sigma (K, height, width) at x.. of a row lie: pointer, place, and stride.
+def sigma_at(sigma, row, x, plane, width, n_classes, spare):  # type: ignore[no-untyped-def]
+    """Return where the numbers of sigma at x.. of a row lie: pointer, place, and stride.
 
-    Those at the end of a row, where sixteen would leave it, are copied to `spare`.
+    Sigma is (K, H, width), its planes `plane` numbers apart. Those at the end of a row, where sixteen would
+    leave it, are copied to `spare`.
     """
     if x + COUNT <= width:
-        return sigma, row * width + x, height * width
+        return sigma, row * width + x, plane
     for k in range(n_classes):
         for lane in range(COUNT):
             inside = x + lane < width
-            spare[k * COUNT + lane] = sigma[(k * height + row) * width + x + lane] if inside else ONE
+            spare[k * COUNT + lane] = sigma[k * plane + row * width + x + lane] if inside else ONE
     return spare, 0, COUNT
