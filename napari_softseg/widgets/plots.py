@@ -169,6 +169,8 @@ def render(panels: Sequence[Panel], size: tuple[int, int], ratio: float, ink: st
 
 
 def _draw_panel(axes: Any, panel: Panel, ink: str) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     small = 11 * POINTS_TO_A_PIXEL
     axes.set_title(panel.title, loc="left", fontsize=12 * POINTS_TO_A_PIXEL, color=ink, pad=3)
     axes.patch.set_visible(False)
@@ -178,9 +180,12 @@ def _draw_panel(axes: Any, panel: Panel, ink: str) -> None:
         spine.set_alpha(0.4)
     axes.tick_params(colors=ink, labelsize=small, length=2, pad=2)
     axes.grid(color=ink, alpha=0.15, linewidth=0.6)
-    if panel.logarithmic and any(y > 0 for _, ys in panel.curves.values() for y in ys):
+    positive = [y for _, ys in panel.curves.values() for y in ys if y > 0]
+    if panel.logarithmic and positive:
         axes.set_yscale("log")
         axes.minorticks_off()
+        if max(positive) < 30 * min(positive):  # powers of ten alone would leave one number to read, or none
+            axes.yaxis.set_major_locator(MaxNLocator(5))
         axes.yaxis.set_major_formatter("{x:g}")  # powers of ten are set like formulas, which is slow
     for color, (name, (xs, ys)) in zip(LINE_COLORS, panel.curves.items(), strict=False):
         every = max(len(xs) // MOST_POINTS, 1)
