@@ -55,6 +55,16 @@ def test_a_new_name_is_kept_with_the_layer(stage: Stage) -> None:
     assert stage.dock.session.classes[2].name == "class 2"
 
 
+def test_no_two_classes_have_one_name(stage: Stage) -> None:
+    table = stage.dock.table.table
+    table.item(0, NAME).setText("sky")
+    table.item(1, NAME).setText(" sky ")
+    assert [one.name for one in stage.dock.session.classes] == ["sky", "sky (2)"]
+    assert table.item(1, NAME).text() == "sky (2)"
+    table.item(0, NAME).setText("sky")
+    assert [one.name for one in stage.dock.session.classes] == ["sky", "sky (2)"]
+
+
 def test_a_third_class(stage: Stage) -> None:
     stage.dock.table.add_button.click()
     assert stage.dock.session.selected_class == 3
