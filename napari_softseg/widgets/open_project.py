@@ -44,6 +44,7 @@ class OpenProject:
         self._uncounted: list[str] = []
         self.keeper.classes.painted_in = self.painted_in
         self.keeper.autosave.saved.connect(self._on_saved)
+        self.keeper.soft_labels_written.connect(lambda name: self.count([name]))
 
     @property
     def busy(self) -> bool:

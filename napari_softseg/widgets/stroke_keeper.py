@@ -60,6 +60,8 @@ class StrokeKeeper:
 
     current_changed = Signal()
     """Another image is painted on now."""
+    soft_labels_written = Signal(str)
+    """The soft labels of this image are on disk."""
 
     def __init__(
         self, session: ScribbleSession, loop: SolveLoop, project: Project, files: Worker, slow: Worker
@@ -182,7 +184,8 @@ class StrokeKeeper:
         self._soft_timer.stop()
         solved, self._solved = self._solved, None
         if solved is not None and not self.project.read_only:
-            self._slow.run(partial(_write_soft, self.project, *solved), self._on_soft_written)
+            written = partial(self._on_soft_written, solved[0])
+            self._slow.run(partial(_write_soft, self.project, *solved), written)
 
     def close(self) -> None:
         """Let go of the session; nothing is taken any more."""
@@ -238,8 +241,10 @@ class StrokeKeeper:
         else:
             self.project.write_scribbles(key, from_viewer(value, self.project.manifest.unlabelled))
 
-    def _on_soft_written(self, error: InputError | None) -> None:
-        if error is not None and not self.autosave.pending:  # else strokes had the same trouble: one message
+    def _on_soft_written(self, name: str, error: InputError | None) -> None:
+        if error is None:
+            self.soft_labels_written.emit(name)
+        elif not self.autosave.pending:  # else strokes had the same trouble: one message
             self._slow.failed.emit(error)
 
     def _on_touched(self) -> None:

@@ -70,6 +70,15 @@ def test_every_edit_is_on_disk(made: ProjectStage) -> None:
     assert made.failures == []
 
 
+def test_the_list_says_how_unsure_new_labels_are(made: ProjectStage) -> None:
+    made.add_images(b=small())
+    made.stage.stroke((10, 10), (40, 15), value=1)
+    made.stage.stroke((10, 40), (40, 45), value=2)
+    made.settle()
+    made.wait(lambda: made.project.statuses["b"].entropy is not None)  # with no further stroke
+    assert made.failures == []
+
+
 def test_undo_does_not_reach_into_the_image_before(made: ProjectStage) -> None:
     made.add_images(b=small(), c=small(2))
     made.show("b")
