@@ -1,12 +1,49 @@
 """Parts that our docks are put together from, narrow enough for 300 pixels."""
 
 from napari.utils.notifications import notification_manager, show_warning
-from qtpy.QtCore import QRectF, Qt
+from qtpy.QtCore import QEvent, QObject, QRectF, QSize, Qt
 from qtpy.QtGui import QIcon, QPainter, QPalette, QTextOption
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QWidget
+from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QScrollArea, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
 from napari_softseg.errors import InputError
+
+LOWEST_PAGE = 100
+"""Pixels of a page that are always seen."""
+
+
+class Page(QScrollArea):
+    """Parts below each other, which scroll where the window is too low for all of them.
+
+    Else a dock would push the lower end of the window off a small screen.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        page = QWidget()
+        self.parts = QVBoxLayout(page)
+        self.parts.setSpacing(6)
+        self.parts.setContentsMargins(0, 0, 0, 0)
+        self.setWidgetResizable(True)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setWidget(page)
+
+    def sizeHint(self) -> QSize:
+        """Return the size at which nothing scrolls."""
+        border = self.height() - self.viewport().height()  # of napari's themes
+        return self.widget().sizeHint() + QSize(0, border)
+
+    def minimumSizeHint(self) -> QSize:
+        """Return a size that no part is cut off at, the bar included."""
+        width = self.widget().minimumSizeHint().width() + self.verticalScrollBar().sizeHint().width()
+        return QSize(width, LOWEST_PAGE)
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        """Take another height when a part unfolds; Qt's own scroll area does not."""
+        if event is not None and event.type() == QEvent.Type.LayoutRequest:
+            self.updateGeometry()
+        return super().eventFilter(watched, event)
 
 
 class Fold(QCollapsible):

@@ -32,13 +32,24 @@ class OptionsForm(OptionForm):
     BASIC = ("relaxation", "lambda_", "bandwidth", "unary", "eta")
     SLIDERS: ClassVar = {"lambda_": (0.0, 50.0, 0.5), "bandwidth": (1.0, 60.0, 0.5), "eta": (0.0, 3.0, 0.05)}
     FOLDED = ("More options", "Options that are seldom turned.")
-    LABEL_WIDTH = 88
+    LABEL_WIDTH = 101
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._by_network = False
         for name in self.LABELS:
             self.add(name, getattr(DEFAULTS, name))
         self.lay_out()
+
+    @property
+    def by_network(self) -> bool:
+        """Whether a network makes the first guess, so that nothing else is to be chosen for it."""
+        return self._by_network
+
+    @by_network.setter
+    def by_network(self, by_network: bool) -> None:
+        self._by_network = by_network
+        self._enable()
 
     def options(self) -> SolveOptions:
         """Return what the form says.
@@ -56,8 +67,12 @@ class OptionsForm(OptionForm):
             widget.value = getattr(options, name)
 
     def _on_changed(self) -> None:
+        self._enable()
+        super()._on_changed()
+
+    def _enable(self) -> None:
         guessed = self["unary"].value != Unary.NONE
         for name in ("eta", "cross_entropy"):
             self[name].enabled = guessed
+        self["unary"].enabled = not (guessed and self.by_network)
         self["reach"].enabled = self["neighborhood"].value == Neighborhood.DN
-        super()._on_changed()

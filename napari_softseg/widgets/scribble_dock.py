@@ -13,6 +13,7 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QMessageBox,
+    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
@@ -24,7 +25,7 @@ from napari_softseg.widgets.class_files import read_classes, write_classes
 from napari_softseg.widgets.class_table import ClassTable
 from napari_softseg.widgets.command_line import Call
 from napari_softseg.widgets.compare_view import CompareWindow
-from napari_softseg.widgets.dock_parts import Mishaps, button, row, words
+from napari_softseg.widgets.dock_parts import Mishaps, Page, button, row, words
 from napari_softseg.widgets.key_map import KeyMap
 from napari_softseg.widgets.network_row import NetworkRow
 from napari_softseg.widgets.open_dock import PROJECT, TRAIN, open_dock
@@ -32,9 +33,13 @@ from napari_softseg.widgets.option_widgets import narrow
 from napari_softseg.widgets.options_form import OptionsForm
 from napari_softseg.widgets.planes_row import PlanesRow
 from napari_softseg.widgets.preferences import preferences, preferences_page
+from napari_softseg.widgets.project_layers import turn_to
 from napari_softseg.widgets.solve_job import SolveResult, View
 from napari_softseg.widgets.worker_threads import set_threads
 from napari_softseg.widgets.workspace import Dock
+
+COVERING = ("opaque", "translucent", "translucent_no_depth")
+"""How images are blended that hide what is below; others are channels, seen together."""
 
 
 class ScribbleDock(Dock):
@@ -56,6 +61,7 @@ class ScribbleDock(Dock):
         self._build()
         self._connect()
         self._on_layers_changed()
+        self._on_network()
         self._on_preferences()
 
     def start(self) -> None:
@@ -134,8 +140,8 @@ class ScribbleDock(Dock):
         view_label = QLabel("view")
         view_label.setMinimumWidth(OptionsForm.LABEL_WIDTH)
         view_row.addRow(view_label, self.view_box)
-        layout = QVBoxLayout(self)
-        layout.setSpacing(6)
+        page = Page()
+        page.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
         for part in (
             row(self.project_button, self.train_button),
             image_row,
@@ -148,10 +154,13 @@ class ScribbleDock(Dock):
             row(self.solve_button, self.stop_button, self.spot_button),
             self.planes,
             tool_row,
-            self.status,
             self.key_map,
         ):
-            layout.addWidget(part) if isinstance(part, QWidget) else layout.addLayout(part)
+            page.parts.addWidget(part) if isinstance(part, QWidget) else page.parts.addLayout(part)
+        layout = QVBoxLayout(self)
+        layout.setSpacing(6)
+        layout.addWidget(page)
+        layout.addWidget(self.status)  # beside the page: what to do next is always seen
         layout.addStretch(1)
 
     def _connect(self) -> None:
@@ -196,7 +205,7 @@ class ScribbleDock(Dock):
         self.follow(self.workspace.command_line.failed, self._show_error)
         self.follow(spots.status_changed, self._on_status)
         self.follow(spots.failed, self._show_error)
-        self.follow(self.workspace.model.changed, self.network.refresh)
+        self.follow(self.workspace.model.changed, self._on_network)
         page = preferences_page()
         if page is not None:
             self.follow(page.events, self._on_preferences)
@@ -239,7 +248,10 @@ class ScribbleDock(Dock):
         self._on_class_selected()
 
     def _on_image_chosen(self, row: int) -> None:
-        self.session.choose(self.image_box.itemData(row))
+        """Show the image, and no longer the one before if that would cover it."""
+        left = self.session.image
+        covers = left is not None and left.blending in COVERING
+        turn_to(self.session, self.image_box.itemData(row), left if covers else None)
 
     def _on_view_chosen(self, row: int) -> None:
         self.loop.view = self.view_box.itemData(row)
@@ -301,6 +313,10 @@ class ScribbleDock(Dock):
     def _on_call(self, call: Call) -> None:
         QApplication.clipboard().setText(call.text)
         self._on_status(f"Copied. What the command line reads is in {call.folder}.")
+
+    def _on_network(self) -> None:
+        self.network.refresh()
+        self.form.by_network = self.workspace.model.path is not None and not self.workspace.model.mismatch
 
     def _on_relaxation_chosen(self, relaxation: str) -> None:
         self.form["relaxation"].value = relaxation

@@ -4,15 +4,12 @@ from typing import Any
 
 import napari
 from napari.utils.notifications import show_info
-from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QApplication,
     QCheckBox,
-    QFrame,
     QMainWindow,
     QPlainTextEdit,
     QProgressBar,
-    QScrollArea,
     QTabWidget,
     QVBoxLayout,
     QWidget,
@@ -22,7 +19,7 @@ from napari_softseg.errors import InputError
 from napari_softseg.runs import Run, command_line, run_name, stop_hint
 from napari_softseg.runs.rounds import round_scores
 from napari_softseg.widgets import training_texts as texts
-from napari_softseg.widgets.dock_parts import button, row, tell, words
+from napari_softseg.widgets.dock_parts import Page, button, row, tell, words
 from napari_softseg.widgets.model_box import ModelBox
 from napari_softseg.widgets.plots import Chart, Panel
 from napari_softseg.widgets.training_close import CloseQuestion
@@ -128,9 +125,7 @@ class TrainingDock(Dock):
             "Copy command line", "Copy the call of the command line that does what Train would do."
         )
 
-        page = QWidget()
-        layout = QVBoxLayout(page)
-        layout.setSpacing(6)
+        page = Page()
         for part in (
             self.form,
             self.hint,
@@ -143,16 +138,10 @@ class TrainingDock(Dock):
             row(self.use_button, self.copy_button),
             self.model_box,
         ):
-            layout.addWidget(part) if isinstance(part, QWidget) else layout.addLayout(part)
-        layout.setStretchFactor(self.tabs, 1)
-        area = QScrollArea()
-        area.setWidgetResizable(True)
-        area.setFrameShape(QFrame.Shape.NoFrame)
-        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        area.setWidget(page)
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(area)
+            page.parts.addWidget(part) if isinstance(part, QWidget) else page.parts.addLayout(part)
+        page.parts.setStretchFactor(self.tabs, 1)
+        layout = QVBoxLayout(self)
+        layout.addWidget(page)
 
     def _connect(self) -> None:
         session, workspace = self.session, self.workspace

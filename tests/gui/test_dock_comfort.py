@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 from npe2 import PluginManifest
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QAbstractButton, QAbstractSpinBox, QComboBox, QTableWidget
 
 from napari_softseg.errors import InputError
+from napari_softseg.widgets.dock_parts import Page
 from napari_softseg.widgets.keys import ACTIONS, KEY_HELP
 from napari_softseg.widgets.open_dock import PROJECT, TRAIN, open_dock
 from napari_softseg.widgets.option_widgets import _Elider, seen_entry
@@ -113,3 +114,27 @@ def test_a_choice_without_room_ends_in_an_ellipsis(make_stage: MakeStage) -> Non
     drawn = box.grab().toImage()
     box.removeEventFilter(next(child for child in box.children() if isinstance(child, _Elider)))
     assert box.grab().toImage() != drawn
+
+
+def test_a_dock_never_asks_for_more_than_a_low_window(stage: Stage) -> None:
+    stage.dock.form.folded.expand()
+    stage.dock.key_map.expand()
+    stage.qtbot.wait(100)
+    assert stage.dock.minimumSizeHint().height() <= 300
+    floating: Any = stage.dock_widget
+    floating.setFloating(True)
+    page = stage.dock.findChild(Page)
+
+    def scrolls(height: int) -> bool:
+        floating.resize(320, height)
+        stage.qtbot.waitUntil(lambda: abs(floating.height() - height) < 20, timeout=TIMEOUT)
+        stage.qtbot.wait(100)
+        assert not stage.dock.status.visibleRegion().isEmpty()
+        return bool(page.verticalScrollBar().maximum())
+
+    assert scrolls(500)
+    assert not scrolls(1150)
+    stage.dock.key_map.collapse()
+    stage.qtbot.wait(100)
+    gap = stage.dock.status.mapTo(stage.dock, QPoint(0, 0)).y() - page.geometry().bottom()
+    assert 0 < gap < 20  # right below the last part

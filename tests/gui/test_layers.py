@@ -91,6 +91,15 @@ def test_renamed_and_reordered_layers_are_still_known(stage: Stage) -> None:
     assert not np.array_equal(soft.data, before)
 
 
+def test_channels_that_are_images_of_their_own_stay_visible_together(make_stage: MakeStage) -> None:
+    channels = [two_halves()[..., number] for number in (0, 2)]
+    stage = make_stage(*channels, blending="additive")
+    for row in (0, 1, 0):
+        stage.dock.image_box.activated.emit(row)
+        stage.settle()
+        assert all(layer.visible for layer in stage.viewer.layers)
+
+
 def test_the_image_switched_while_it_is_solved(make_stage: MakeStage) -> None:
     stage = make_stage(two_halves(), two_halves((64, 128), seed=1))
     stage.dock.session.choose(stage.viewer.layers["image 0"])
@@ -115,6 +124,9 @@ def test_the_image_switched_while_it_is_solved(make_stage: MakeStage) -> None:
 
     stage.dock.image_box.activated.emit(0)
     stage.settle()
+    one, other = (stage.viewer.layers[name] for name in ("image 0", "image 1"))
+    assert one.visible
+    assert not other.visible  # it lies on top
     assert stage.scribbles is first
     assert first.visible
     assert stage.soft.visible

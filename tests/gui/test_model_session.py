@@ -62,8 +62,11 @@ def test_an_image_without_strokes_gets_labels_at_once(stage: Stage, network: Pat
     assert share_like(stage, 1, LEFT) > 0.9
     assert share_like(stage, 2, RIGHT) > 0.9
     assert stage.notifications == []
+    unary = stage.dock.form["unary"]
+    assert not unary.enabled  # the network guesses, whatever this says
 
     use(stage, None)
+    assert unary.enabled
     assert not stage.soft.data.any()
     assert "Paint a stroke of each class" in stage.status
 
