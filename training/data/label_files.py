@@ -81,9 +81,11 @@ class LabelRules:
                 value, listed = min(unknown), ", ".join(map(str, self.class_values))
                 counted = self.unlabelled is None and self.class_values == tuple(range(value))
                 also = "; if the classes are counted from 1, say --unlabelled 0" if counted else ""
+                way_out = f"if it means {meaning}, say --{option} {value}{also}"
+                if not 0 <= value <= MAX_CLASS_VALUE:
+                    way_out = f"label files hold 0 to {MAX_CLASS_VALUE}, so write {meaning} as one of these"
                 raise LabelMismatch(
-                    f"{path} holds {value}, which is not among the classes {listed}; "
-                    f"if it means {meaning}, say --{option} {value}{also}."
+                    f"{path} holds {value}, which is not among the classes {listed}; {way_out}."
                 )
 
 

@@ -241,6 +241,13 @@ def test_values_outside_of_the_list_are_refused(tmp_path: Path) -> None:
     write(path / "scribbles" / "b.png", strokes({1: (0,), 9: (2,)}))
     assert "scribbles/b.png holds 9, which is not among the classes 0, 1, 2" in _refused(path, unlabelled=255)
     assert "scribbles/b.png holds 9, which is not among the classes 0, 1, 2" in _refused(path)
+    wide = strokes({1: (0,)}).astype(np.uint16)
+    wide[wide == 255] = 65535
+    write(path / "scribbles" / "b.png", wide)
+    said = _refused(path)
+    assert "b.png holds 65535, which is not among the classes 0, 1, 2; label files hold 0 to 255" in said
+    assert "--unlabelled" not in said  # which takes no such value
+    write(path / "scribbles" / "b.png", strokes({1: (0,), 9: (2,)}))
     (path / "classes.txt").write_text("1=sky\n2=road\n")
     assert "scribbles/b.png holds 9, which is not among the classes 1, 2" in _refused(path)
     (path / "classes.txt").write_text("sky\nroad\ntree\n")
