@@ -22,7 +22,7 @@ from torch import Tensor
 from napari_softseg.blocks.source import Plane, as_plane
 from napari_softseg.blocks.tiling import Tiling, Window
 from napari_softseg.errors import InputError
-from napari_softseg.solver.checks import REPLACE, check_image_form, not_finite, refuse_not_finite
+from napari_softseg.solver.checks import checked_pixels
 from napari_softseg.solver.device import is_out_of_memory, resolve_device
 from napari_softseg.solver.intensity import AS_IT_IS, IntensityRule, rule_of
 from napari_softseg.training.data.augment import resized_image, shrunk_size
@@ -131,16 +131,6 @@ def _predicted(
     network = TiledNetwork(model, as_plane(image), rule, resolve_device(device), tile, halo, stop)
     with network.ready():
         return network.probabilities(Window(0, height, 0, width))
-
-
-def checked_pixels(image: Any) -> npt.NDArray[Any]:
-    """Return the image as an array (H, W) or (H, W, C) of finite pixels, or raise InputError."""
-    pixels: npt.NDArray[Any] = np.asarray(image)
-    check_image_form(pixels.shape, pixels.dtype)
-    bad = not_finite(pixels)
-    if bad is not None:
-        refuse_not_finite(int(bad.sum()), *np.argwhere(bad)[0], way_out=REPLACE)
-    return pixels
 
 
 def check_channels(shape: tuple[int, ...], config: ModelConfig) -> None:

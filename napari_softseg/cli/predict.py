@@ -267,7 +267,8 @@ def _check_apart(inputs: Mapping[str, Path], folder: Path) -> None:
 def _opened(job: _Job, path: Path) -> Plane:
     """Open an image, check it, and read it if it is going to be held in memory."""
     from napari_softseg.blocks.source import Plane, open_image
-    from napari_softseg.training.predict import check_channels, checked_pixels
+    from napari_softseg.solver.checks import checked_pixels
+    from napari_softseg.training.predict import check_channels
 
     plane = open_image(path)
     check_channels(plane.shape, job.loaded.config)

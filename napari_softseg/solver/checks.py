@@ -14,6 +14,10 @@ from napari_softseg.options import MAX_CLASS_VALUE
 MAX_COLORS = 4
 """A last axis this short holds colours, not the columns of a volume."""
 
+LEAVE_OUT = "replace them or leave them out with a mask"
+REPLACE = "replace them, for example by the mean of the others"
+"""The ways out of pixels that are no numbers, where a mask can leave them out and where none can."""
+
 
 def checked_mask(mask: Any, shape: tuple[int, ...]) -> npt.NDArray[np.bool_] | None:
     """Return the mask as bool, (H, W) or (D, H, W), or None when it keeps every pixel."""
@@ -44,10 +48,16 @@ def checked_image(
     if hidden is not np.ma.nomask:
         shown = ~(hidden if hidden.ndim == axes else hidden.any(axis=-1))
         mask = checked_mask(shown if mask is None else shown & mask, image.shape[:axes])
-    bad = not_finite(image, mask, axes)
-    if bad is not None:
-        refuse_not_finite(int(bad.sum()), *np.argwhere(bad)[0])
+    _check_finite(image, mask, axes)
     return image, mask
+
+
+def checked_pixels(image: Any) -> npt.NDArray[Any]:
+    """Return an image that no mask goes with as an array (H, W) or (H, W, C), or raise InputError."""
+    pixels: npt.NDArray[Any] = np.asarray(image)
+    check_image_form(pixels.shape, pixels.dtype)
+    _check_finite(pixels, way_out=REPLACE)
+    return pixels
 
 
 def check_image_form(shape: tuple[int, ...], dtype: np.dtype[Any], axes: int = 2) -> None:
@@ -89,13 +99,19 @@ def not_finite(
     return bad if bad.any() else None
 
 
-REPLACE = "replace them, for example by the mean of the others"
-"""The way out of pixels that are no numbers, where no mask can leave them out."""
+def _check_finite(
+    image: npt.NDArray[Any],
+    mask: npt.NDArray[np.bool_] | None = None,
+    axes: int = 2,
+    way_out: str = LEAVE_OUT,
+) -> None:
+    """Raise InputError if an image is NaN or infinite somewhere inside the mask."""
+    bad = not_finite(image, mask, axes)
+    if bad is not None:
+        refuse_not_finite(int(bad.sum()), *np.argwhere(bad)[0], way_out=way_out)
 
 
-def refuse_not_finite(
-    count: int, *first: int, way_out: str = "replace them or leave them out with a mask"
-) -> NoReturn:
+def refuse_not_finite(count: int, *first: int, way_out: str = LEAVE_OUT) -> NoReturn:
     """Raise InputError for pixels that are no numbers, the first at (plane,) row and column."""
     names = ("plane", "row", "column")[-len(first) :]
     place = ", ".join(f"{name} {number}" for name, number in zip(names, first, strict=True))
