@@ -21,9 +21,11 @@ class PlanesRow(QWidget):
         self.button = QPushButton()
         self.reach_box = QSpinBox()
         self.reach_box.setRange(0, FARTHEST)
-        self.reach_box.setPrefix("carry over ")
-        self.reach_box.setSpecialValueText("carry nothing over")
+        self.reach_box.setPrefix("± ")
+        self.reach_box.setSuffix(" planes")
+        self.reach_box.setSpecialValueText("own strokes")
         self.reach_box.setToolTip(
+            "Whose strokes solve a plane: its own, or those of planes near it. "
             "A plane with strokes of fewer than two classes is left out, or solved with those of the nearest "
             "plane that has them, at most so many planes away. No stroke is copied into it."
         )

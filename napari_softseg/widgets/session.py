@@ -92,7 +92,7 @@ class ScribbleSession:
         """Paint on this image from now on, with its own scribbles and results if it has any."""
         if image is self._image:
             return
-        if self.image is not None and image is not None:
+        if self._image is not None and image is not None:
             self._hide_belongings()  # so that two images do not cover each other
         self._detach()
         if self._image is not None:
@@ -244,8 +244,8 @@ class ScribbleSession:
     def _hide_belongings(self) -> None:
         if self.scribbles is not None:
             see(self.scribbles, False)
-        if self.image is not None:
-            hide_results(self.viewer, self.image)
+        if self._image is not None:  # also of one that was deleted
+            hide_results(self.viewer, self._image)
 
     def _on_inserted(self, event: Any) -> None:
         layer: Layer = event.value

@@ -116,6 +116,20 @@ def test_a_choice_without_room_ends_in_an_ellipsis(make_stage: MakeStage) -> Non
     assert box.grab().toImage() != drawn
 
 
+def test_whose_strokes_solve_a_plane_is_read_at_300_pixels(make_stage: MakeStage) -> None:
+    stage = make_stage(two_halves()[None].repeat(9, axis=0))
+    stage.start()
+    floating: Any = stage.dock_widget
+    floating.setFloating(True)
+    floating.resize(300, 900)
+    box = stage.dock.planes.reach_box
+    stage.qtbot.waitUntil(lambda: box.isVisible() and stage.dock.width() <= 300, timeout=TIMEOUT)
+    for value in (0, 5, 10):
+        box.setValue(value)
+        line = box.lineEdit()
+        assert line.fontMetrics().horizontalAdvance(line.text()) < line.width()
+
+
 def test_a_dock_never_asks_for_more_than_a_low_window(stage: Stage) -> None:
     stage.dock.form.folded.expand()
     stage.dock.key_map.expand()

@@ -76,6 +76,20 @@ def test_a_duplicate_takes_the_place_of_deleted_scribbles(stage: Stage) -> None:
     assert not np.array_equal(stage.soft.data, result)
 
 
+def test_nothing_of_a_deleted_image_covers_the_next(make_stage: MakeStage) -> None:
+    stage = make_stage(two_halves(), two_halves((64, 80), seed=1))
+    stage.start()
+    stage.stroke((10, 10), (40, 15), value=1)
+    stage.stroke((10, 40), (40, 45), value=2)
+    strokes, soft = stage.scribbles, stage.soft
+    stage.viewer.layers.remove(stage.dock.session.image)
+    stage.settle()
+    assert stage.dock.session.image is stage.viewer.layers["image 0"]
+    assert strokes in stage.viewer.layers  # what was drawn stays
+    assert not strokes.visible
+    assert not soft.visible
+
+
 def test_renamed_and_reordered_layers_are_still_known(stage: Stage) -> None:
     stage.paint_two_classes()
     soft = stage.soft
