@@ -68,6 +68,7 @@ class Desk:
     def __init__(self, out: Path) -> None:
         self.out = out
         self.viewer = napari.Viewer()
+        self.viewer.theme = "dark"  # whatever this machine's preferences say
         self.viewer.window._qt_window.resize(*WINDOW)
         self.docks: dict[str, Any] = {}
 
@@ -197,7 +198,6 @@ def project_and_network(desk: Desk, epochs: int) -> None:
         project.project.create(path)
         desk.click(project.add_open_button)
         for name in ("astronaut", "coffee"):
-            scribble.session.image.visible = False
             desk.viewer.open_sample("napari", name)
             box = scribble.image_box
             box.setCurrentText(name)
