@@ -17,7 +17,7 @@ class OptionsForm(OptionForm):
     OPTIONS = SolveOptions
     LABELS: ClassVar = {
         "relaxation": "relaxation",
-        "lambda_": "smoothness λ",
+        "lambda_": "smoothness",
         "bandwidth": "bandwidth",
         "unary": "first guess",
         "eta": "trust in it, η",
@@ -32,7 +32,7 @@ class OptionsForm(OptionForm):
     BASIC = ("relaxation", "lambda_", "bandwidth", "unary", "eta")
     SLIDERS: ClassVar = {"lambda_": (0.0, 50.0, 0.5), "bandwidth": (1.0, 60.0, 0.5), "eta": (0.0, 3.0, 0.05)}
     FOLDED = ("More options", "Options that are seldom turned.")
-    LABEL_WIDTH = 101
+    LABEL_WIDTH = 88
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)

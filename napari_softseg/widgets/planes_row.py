@@ -33,7 +33,7 @@ class PlanesRow(QWidget):
         self.bar.setFormat("%v of %m planes")
         self.bar.setToolTip("Planes seen to so far. Painting goes on meanwhile.")
         row = QHBoxLayout()
-        row.addWidget(self.button, 1)
+        row.addWidget(self.button)
         row.addWidget(self.reach_box, 1)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)

@@ -31,7 +31,7 @@ class TrainingForm(OptionForm):
         "cross_entropy": "cross-entropy",
         "neighborhood": "neighbours",
         "eta": "trust in it, η",
-        "lambda_": "smoothness λ",
+        "lambda_": "smoothness",
         "batch": "crops a batch",
         "accumulate": "batches a step",
         "crop": "crop size",
