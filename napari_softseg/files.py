@@ -170,7 +170,9 @@ def _read(path: Path) -> _Pixels:
         with path.open("rb") as file:
             head = file.read(32)
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}.") from None
+        raise InputError(
+            f"{path} cannot be read: {error.strerror or error}; check that it is there and may be read."
+        ) from None
     if not head:
         raise InputError(f"{path} is empty (0 bytes); save it again.")
     # Decoders raise nearly anything on damaged bytes (struct.error, zlib.error, SyntaxError, ...).

@@ -21,7 +21,9 @@ from napari_softseg.errors import InputError
 PROGRAM = "napari-softseg"
 OK, BAD_INPUT, INTERRUPTED, UNREAD = 0, 2, 130, 141
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+_ROOM = "; free some space, or choose another folder"
+_LEAVE = "; check who may read and write it, or choose another"
+_WAYS_OUT = {errno.ENOSPC: _ROOM, errno.EDQUOT: _ROOM, errno.EACCES: _LEAVE, errno.EPERM: _LEAVE}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -54,8 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         _drop_output()
         return UNREAD
     except OSError as error:
-        full = "; free some space, or choose another folder" if error.errno in _FULL else ""
-        code = _fail(f"{error.filename or 'input or output'}: {error.strerror or error}{full}")
+        way_out = _WAYS_OUT.get(error.errno or 0, "")
+        code = _fail(f"{error.filename or 'input or output'}: {error.strerror or error}{way_out}")
         _drop_output()
         return code
     except KeyboardInterrupt as interrupt:

@@ -97,7 +97,9 @@ def read_manifest(path: Path) -> Manifest:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}.") from None
+        raise InputError(
+            f"{path} cannot be read: {error.strerror or error}; check that it is there and may be read."
+        ) from None
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise InputError(f"{path} is damaged: it is no JSON text ({error}).") from None
     if not isinstance(data, dict) or data.get("format") != FORMAT:

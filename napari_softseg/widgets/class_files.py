@@ -47,7 +47,9 @@ def read_classes(path: Path) -> list[ScribbleClass]:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}.") from None
+        raise InputError(
+            f"{path} cannot be read: {error.strerror or error}; check that it is there and may be read."
+        ) from None
     except UnicodeDecodeError:
         raise InputError(
             f"{path} is no UTF-8 text; choose a JSON file, or text with a name per line."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -51,3 +52,14 @@ def test_bad_input(trained: Path, tmp_path: Path, run: RunProgram) -> None:
         assert (result.code, result.out, result.err.count("\n")) == (2, "", 1)
         assert says in result.err
     assert not (tmp_path / "out.onnx").exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_model_nobody_may_read_is_one_line(tmp_path: Path, run: RunProgram) -> None:
+    model = tmp_path / "m.safetensors"
+    model.touch(mode=0)
+    result = run("export", model, "-o", tmp_path / "m.onnx")
+    assert (result.code, result.out) == (2, "")
+    assert result.err == (
+        f"napari-softseg: error: {model}: Permission denied; check who may read and write it, or choose another\n"
+    )

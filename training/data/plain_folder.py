@@ -48,7 +48,11 @@ def read_class_list(path: Path) -> tuple[dict[int, str] | None, tuple[str, ...]]
         return None, ()
     try:
         lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError):
+    except OSError as error:
+        raise InputError(
+            f"{file} cannot be read: {error.strerror or error}; check that it is there and may be read."
+        ) from None
+    except UnicodeDecodeError:
         raise InputError(f"{file} cannot be read as UTF-8 text; write one class name per line.") from None
     lines = [line for line in lines if line]
     pairs = [line.partition("=") for line in lines]

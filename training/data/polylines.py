@@ -55,7 +55,9 @@ def read_polylines(path: Path) -> list[Polyline]:
             if polygon.find("point") is not None
         ]
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}.") from None
+        raise InputError(
+            f"{path} cannot be read: {error.strerror or error}; check that it is there and may be read."
+        ) from None
     except (ET.ParseError, ValueError) as error:
         raise InputError(f"{path} is damaged: no XML of strokes ({error}).") from None
 

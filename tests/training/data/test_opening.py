@@ -378,6 +378,15 @@ def test_a_folder_without_permission_is_refused(tmp_path: Path) -> None:
         (path / "images").chmod(0o755)
 
 
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+@pytest.mark.parametrize("name", ["classes.txt", "images/a.png", "scribbles/a.png"])
+def test_a_file_nobody_may_read_is_named(tmp_path: Path, name: str) -> None:
+    path = plain_folder(tmp_path)
+    (path / "classes.txt").write_text("1=sky\n2=road\n")
+    (path / name).chmod(0)
+    assert f"{path / name} cannot be read: Permission denied; check" in _refused(path, strict=True)
+
+
 @pytest.mark.parametrize("ratio", [-0.1, 1.1])
 def test_a_length_ratio_outside_0_to_1_is_refused(tmp_path: Path, ratio: float) -> None:
     assert f"length_ratio to be from 0 to 1, but got {ratio:g}" in _refused(
