@@ -84,11 +84,11 @@ class NumbaSweep:
         self._free = _bytes(problem.free)
         size = 2 * self._margin + self._height * classes * stride
         self._past = int(4 * size >= _PAST_CACHE)
-        # of every image the labels, and three more for the next ones; the point lies on the labels
+        # of every image the labels; the point lies on them
         self._labels = [self._rows(size) for _ in range(batch)]
         self._start(start)
         self._point = list(self._labels)
-        self._spare = [[self._rows(size) for _ in range(3)] for _ in range(batch)]
+        self._spare: list[list[Floats]] = []
         self._next: list[tuple[Floats, Floats]] = []
 
     def _rows(self, size: int) -> Floats:
@@ -136,6 +136,8 @@ class NumbaSweep:
 
     def sweep(self, momentum: Tensor) -> tuple[Tensor, Tensor]:
         """Update all pixels at once, bands of rows on threads."""
+        if not self._spare:  # three more for the next ones; only now, in the memory of what was solved before
+            self._spare = [[self._rows(flat.size) for _ in range(3)] for flat in self._labels]
         kernels = COMPILED.kernels().rows
         kernel = kernels.plain_sweep_rows if self._plain else kernels.sweep_rows
         ahead, beyond = (m.numpy().astype(np.float32) for m in (momentum, over(momentum)))
