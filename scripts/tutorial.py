@@ -207,6 +207,8 @@ def project_and_network(desk: Desk, epochs: int) -> None:
             if name == "astronaut":
                 desk.click(scribble.start_button)
                 desk.paint(ASTRONAUT)
+                known = project.project.statuses
+                wait(lambda: known["astronaut"].entropy is not None, "soft labels on disk")
                 desk.shoot("tutorial_project")
         train = desk.open_dock("Train")
         train.form["epochs"].value = epochs
