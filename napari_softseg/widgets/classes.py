@@ -112,12 +112,8 @@ class ClassList:
         self._replace({v: c for v, c in self._classes.items() if v != value})
 
     def rename(self, value: int, name: str) -> None:
-        """Give a class a name; an empty one gives back the default, and another's gets the number added."""
+        """Give a class a name; an empty one gives back the default."""
         name = name.strip() or _default_class(value).name
-        if any(
-            one.name == name for one in self if one.value != value
-        ):  # networks know classes by their names
-            name = f"{name} ({value})"
         self._replace(self._classes | {value: replace(self._classes[value], name=name)})
 
     def recolor(self, value: int, color: Rgb) -> None:

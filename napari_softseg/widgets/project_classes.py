@@ -48,7 +48,7 @@ def merge_classes(
     by_name = {one.name: one.value for one in mine}
     values: dict[int, int] = {}
     for one in others:
-        value = by_name.get(one.name)
+        value = by_name.pop(one.name, None)  # once: two of the others that share a name stay two
         if value is None:
             free = [one.value, *range(1, MAX_CLASS_VALUE + 1)]
             value = next((candidate for candidate in free if candidate not in merged), None)

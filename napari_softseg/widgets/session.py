@@ -102,6 +102,8 @@ class ScribbleSession:
             image.events.data.connect(self._on_pixels)
             self._attach(scribbles_for(image, self.viewer.layers))
             self.image_chosen.emit()
+        else:
+            self.classes.reset()  # an emptied viewer begins anew
         self._on_pixels()
         self.layers_changed.emit()
 
@@ -122,7 +124,9 @@ class ScribbleSession:
         scribbles = self.scribbles
         if scribbles is None or tuple(scribbles.data.shape) != grid_shape(image):
             self._detach()
-            self.viewer.add_layer(new_scribbles(image))  # _on_inserted attaches it
+            new = new_scribbles(image)
+            set_tag(new, classes=self.classes.to_metadata())  # those of the image before
+            self.viewer.add_layer(new)  # _on_inserted attaches it
         else:
             self._take_brush(scribbles)
 

@@ -12,7 +12,7 @@ from napari_softseg.errors import InputError
 from napari_softseg.widgets.class_table import NAME, PAINTED, SWATCH
 from napari_softseg.widgets.classes import ClassList, classes_from_metadata
 from napari_softseg.widgets.tags import TAG
-from tests.gui.conftest import Stage
+from tests.gui.conftest import MakeStage, Stage, two_halves
 
 
 def test_strokes_table_and_composite_have_one_colour(stage: Stage) -> None:
@@ -55,14 +55,20 @@ def test_a_new_name_is_kept_with_the_layer(stage: Stage) -> None:
     assert stage.dock.session.classes[2].name == "class 2"
 
 
-def test_no_two_classes_have_one_name(stage: Stage) -> None:
-    table = stage.dock.table.table
-    table.item(0, NAME).setText("sky")
-    table.item(1, NAME).setText(" sky ")
-    assert [one.name for one in stage.dock.session.classes] == ["sky", "sky (2)"]
-    assert table.item(1, NAME).text() == "sky (2)"
-    table.item(0, NAME).setText("sky")
-    assert [one.name for one in stage.dock.session.classes] == ["sky", "sky (2)"]
+def test_classes_stay_from_image_to_image_until_there_is_none(make_stage: MakeStage) -> None:
+    stage = make_stage(two_halves(), two_halves((64, 80)))
+    stage.start()
+    classes = stage.dock.session.classes
+    classes.rename(1, "sky")
+    classes.add()
+    stage.dock.image_box.activated.emit(0)
+    stage.start()
+    assert [one.name for one in classes] == ["sky", "class 2", "class 3"]
+    stage.viewer.layers.clear()
+    stage.settle()
+    stage.viewer.add_image(two_halves())
+    stage.start()
+    assert [one.name for one in classes] == ["class 1", "class 2"]
 
 
 def test_a_third_class(stage: Stage) -> None:

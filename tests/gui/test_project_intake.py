@@ -8,6 +8,8 @@ from qtpy.QtWidgets import QWidget
 
 from napari_softseg.pixel_size import PixelSize
 from napari_softseg.project import open_project
+from napari_softseg.widgets.classes import ScribbleClass
+from napari_softseg.widgets.project_classes import merge_classes
 from tests.gui.conftest import MakeStage, two_halves
 from tests.gui.project_stage import ProjectStage, small
 
@@ -110,6 +112,14 @@ def test_classes_of_an_added_image_are_matched_by_name(made: ProjectStage) -> No
     made.settle()
     np.testing.assert_array_equal(made.on_disk("open"), made.strokes)
     assert made.failures == []
+
+
+def test_two_classes_of_one_name_stay_two() -> None:
+    mine = [ScribbleClass(1, "cell", (1, 2, 3)), ScribbleClass(2, "ground", (4, 5, 6))]
+    others = [ScribbleClass(value, "cell", (7, 8, 9)) for value in (1, 2)]
+    classes, values = merge_classes(mine, others)
+    assert values == {1: 1, 2: 3}  # their strokes are not mixed
+    assert [one.value for one in classes] == [1, 2, 3]
 
 
 def test_strokes_of_others_are_painted_and_undone(made: ProjectStage) -> None:
