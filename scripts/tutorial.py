@@ -207,8 +207,7 @@ def project_and_network(desk: Desk, epochs: int) -> None:
             if name == "astronaut":
                 desk.click(scribble.start_button)
                 desk.paint(ASTRONAUT)
-                known = project.project.statuses
-                wait(lambda: known["astronaut"].entropy is not None, "soft labels on disk")
+                wait(lambda: project.project.statuses["astronaut"].entropy is not None, "soft labels on disk")
                 desk.shoot("tutorial_project")
         train = desk.open_dock("Train")
         train.form["epochs"].value = epochs
@@ -225,6 +224,7 @@ def project_and_network(desk: Desk, epochs: int) -> None:
         desk.click(scribble.start_button)
         desk.shoot("tutorial_model")
         desk.paint(COFFEE_CORRECTION)
+        desk.shoot("tutorial_correction")
         desk.click(train.model_box.predict_button)
         wait(lambda: not desk.docks["Train"].workspace.predict_all.running, "labels of all images")
         print(train.model_box.outcome.text())
