@@ -31,7 +31,7 @@ LINGERS = 30.0
 GONE = (
     "Its process ended without a word: killed, or out of memory. Resume goes on; a smaller batch takes less."
 )
-NOT_BEGUN = "It was ended before the first step."
+NOT_BEGUN = "It was ended before the first step; Resume begins anew."
 
 
 class Run:
