@@ -81,6 +81,16 @@ def replacing(*paths: Path) -> Iterator[list[Path]]:
 
 
 @contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let an OSError that names no file name this one, as zarr's of a full disk does not."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+
+
+@contextmanager
 def made_folder(path: Path) -> Iterator[None]:
     """Make a folder, and what is missing above it; what is still empty when the block raises is removed."""
     made = [folder for folder in (path, *path.parents) if not folder.exists()]

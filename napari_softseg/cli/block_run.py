@@ -72,6 +72,7 @@ def run_blocks(arguments: argparse.Namespace) -> int:
     """Solve by blocks; see `napari_softseg.cli.main` for errors and exit codes."""
     from napari_softseg.blocks import iter_solve_blocks, open_image, open_scribbles, open_unary
     from napari_softseg.blocks.store import check_output
+    from napari_softseg.saving import naming
     from napari_softseg.solver.solution import Status, drain
 
     if arguments.json and arguments.events:
@@ -103,7 +104,8 @@ def run_blocks(arguments: argparse.Namespace) -> int:
             if stop.is_set() and progress.stage != "solve":  # that stage ends by itself
                 raise KeyboardInterrupt("the same command goes on from there.")
 
-        solution = drain(steps, show_or_end)
+        with naming(out):
+            solution = drain(steps, show_or_end)
     events("end", **_report(solution, options))
     if solution.status is Status.STOPPED:
         raise KeyboardInterrupt(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from napari_softseg.cli.config_file import add_config_flag
 from napari_softseg.cli.events import Events, add_events_flag
 from napari_softseg.cli.option_flags import add_field_flags, flag_of, given_fields
-from napari_softseg.cli.running import interrupt_sets
+from napari_softseg.cli.running import add_progress_flag, interrupt_sets, shows_bar
 from napari_softseg.errors import InputError
 from napari_softseg.training.compare.variants import (
     SCHEDULES,
@@ -69,11 +69,7 @@ def add_command(commands: Any) -> None:
     parser.add_argument("--jobs", metavar="N", type=_jobs, default=1, help="runs at a time (default: 1)")
     add_config_flag(parser)
     add_events_flag(parser)
-    parser.add_argument(
-        "--progress",
-        action=argparse.BooleanOptionalAction,
-        help="progress bar on stderr (default: if that is a terminal)",
-    )
+    add_progress_flag(parser)
     group = parser.add_argument_group("how to train, instead of what the schedule says")
     add_field_flags(group, TrainOptions, _no_default, without=SET_BY_VARIANTS)
     parser.set_defaults(run=run)
@@ -134,7 +130,7 @@ def _run(plan: Plan, arguments: argparse.Namespace, events: Events) -> tuple[lis
 
     from napari_softseg.training.compare.runs import iter_runs
 
-    wanted = sys.stderr.isatty() if arguments.progress is None else arguments.progress
+    wanted = shows_bar(arguments.progress)
     stop = threading.Event()
     steps = iter_runs(plan, jobs=arguments.jobs, stop=stop)
     with (

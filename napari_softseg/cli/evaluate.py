@@ -10,7 +10,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from napari_softseg.cli.config_file import add_config_flag
-from napari_softseg.cli.running import counting_bar, interrupt_sets
+from napari_softseg.cli.running import add_progress_flag, counting_bar, interrupt_sets
 from napari_softseg.errors import InputError
 
 if TYPE_CHECKING:
@@ -52,11 +52,7 @@ def add_command(commands: Any) -> None:
     )
     add_config_flag(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
-    parser.add_argument(
-        "--progress",
-        action=argparse.BooleanOptionalAction,
-        help="progress bar on stderr (default: if that is a terminal)",
-    )
+    add_progress_flag(parser)
     parser.set_defaults(run=run)
 
 

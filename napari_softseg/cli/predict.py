@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from napari_softseg.cli.config_file import add_config_flag
 from napari_softseg.cli.events import Events, add_events_flag
+from napari_softseg.cli.predict_inputs import check_apart, check_folder, found_inputs
 from napari_softseg.cli.result_files import ResultFiles, write_arrays
-from napari_softseg.cli.running import counting_bar, interrupt_sets, progress_bar
+from napari_softseg.cli.running import add_progress_flag, counting_bar, interrupt_sets, progress_bar
 from napari_softseg.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
 WRITABLE = ("labels", "soft", "overlay")
 MEMORY = "2 GB"
-
-_ZARR = ("zarr.json", ".zarray", ".zgroup")
 
 DESCRIPTION = """Predict the class of every pixel with a trained network.
 
@@ -71,11 +70,7 @@ def add_command(commands: Any) -> None:
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--json", action="store_true", help="print one JSON object instead of a summary")
     add_events_flag(output)
-    parser.add_argument(
-        "--progress",
-        action=argparse.BooleanOptionalAction,
-        help="progress bar on stderr (default: if that is a terminal)",
-    )
+    add_progress_flag(parser)
     group = parser.add_argument_group("large images")
     group.add_argument("--blocks", action="store_true", help="write NAME.zarr for small images, too")
     group.add_argument(
@@ -125,9 +120,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Load, predict, write; see `napari_softseg.cli.main` for errors and exit codes."""
     wanted = _wanted(arguments.write)
     folder = Path(arguments.output)
-    inputs = _found_inputs(arguments.inputs, folder)
-    _check_folder(folder)
-    _check_apart(inputs, folder)
+    inputs = found_inputs(arguments.inputs, folder)
+    check_folder(folder)
+    check_apart(inputs, folder)
 
     from napari_softseg.blocks.tiling import parsed_memory
     from napari_softseg.models import load_model
@@ -203,67 +198,6 @@ def _wanted(text: str) -> list[str]:
     return [name for name in WRITABLE if name in names]
 
 
-def _found_inputs(given: Sequence[str], out: Path) -> dict[str, Path]:
-    """Return all images by the start of their results' names."""
-    from napari_softseg.training.data.layouts import stem
-
-    found: dict[str, Path] = {}
-    for text in given:
-        path = Path(text)
-        if not path.exists():
-            raise InputError(f"{path} does not exist; check the path.")
-        for image in _images_in(path, out) if path.is_dir() and not _is_zarr(path) else [path]:
-            other = found.setdefault(stem(image), image)
-            if other.resolve() != image.resolve():
-                raise InputError(
-                    f"{other} and {image} would both become {stem(image)}_labels.png; rename one, "
-                    "or predict them into different folders."
-                )
-    return found
-
-
-def _images_in(folder: Path, out: Path) -> list[Path]:
-    from napari_softseg.files import READABLE
-    from napari_softseg.training.data.layouts import files_of
-
-    for place in (folder, folder / "images"):
-        found = files_of(place)
-        if place.is_dir():
-            found += sorted(path for path in place.iterdir() if path.is_dir() and _is_zarr(path))
-        if found:
-            if out.exists() and out.samefile(place):
-                raise InputError(
-                    f"{out} holds the images; choose another folder, or the results would be taken for images."
-                )
-            return found
-    raise InputError(f"Found no images in {folder}; expected {READABLE} files, or OME-Zarr.")
-
-
-def _is_zarr(folder: Path) -> bool:
-    return any((folder / name).exists() for name in _ZARR)
-
-
-def _check_folder(folder: Path) -> None:
-    """Raise InputError if the folder for the results, or those above it, cannot be made or written to."""
-    from napari_softseg.saving import check_outputs
-
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"Cannot write to {folder}: it is a file; choose another folder.")
-    probe = folder / ".probe"
-    while not probe.parent.exists():
-        probe = probe.parent
-    check_outputs([probe], [])
-
-
-def _check_apart(inputs: Mapping[str, Path], folder: Path) -> None:
-    """Raise InputError if a result would overwrite an input."""
-    given = {path.resolve() for path in inputs.values()}
-    for name in inputs:
-        for result in (*ResultFiles.of(str(folder / name)).named.values(), folder / f"{name}.zarr"):
-            if result.resolve() in given:
-                raise InputError(f"Cannot write {result}: it is one of the inputs; choose another folder.")
-
-
 def _opened(job: _Job, path: Path) -> Plane:
     """Open an image, check it, and read it if it is going to be held in memory."""
     from napari_softseg.blocks.source import Plane, open_image
@@ -319,6 +253,7 @@ def _whole(job: _Job, name: str, plane: Plane) -> dict[str, Path]:
 
 
 def _in_blocks(job: _Job, name: str, plane: Plane) -> dict[str, Path]:
+    from napari_softseg.saving import naming
     from napari_softseg.solver.solution import Status, drain
     from napari_softseg.training.predict_blocks import iter_predict_blocks
 
@@ -339,7 +274,8 @@ def _in_blocks(job: _Job, name: str, plane: Plane) -> dict[str, Path]:
             show(progress)
             job.events.progress(progress, input=name)
 
-        solution = drain(steps, show_and_tell)
+        with naming(out):
+            solution = drain(steps, show_and_tell)
     if solution.status is Status.STOPPED:
         raise KeyboardInterrupt(
             f"{solution.done} of {solution.blocks} tiles are in {out}; the same command goes on from there."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import signal
 import sys
 import threading
@@ -20,6 +21,20 @@ _STAGES = {
     "predict": "predicting",
     "pyramid": "coarser copies",
 }
+
+
+def add_progress_flag(parser: argparse.ArgumentParser) -> None:
+    """Add ``--progress`` to a command."""
+    parser.add_argument(
+        "--progress",
+        action=argparse.BooleanOptionalAction,
+        help="progress bar on stderr (default: if that is a terminal)",
+    )
+
+
+def shows_bar(wanted: bool | None) -> bool:
+    """Return whether a progress bar is shown: as wanted, and if nothing was said where stderr is a terminal."""
+    return sys.stderr.isatty() if wanted is None else wanted
 
 
 @contextmanager
@@ -54,7 +69,7 @@ def progress_bar(wanted: bool | None, unit: str) -> Iterator[Callable[[SolveProg
     """
     from tqdm import tqdm
 
-    shown = sys.stderr.isatty() if wanted is None else wanted
+    shown = shows_bar(wanted)
     with tqdm(file=sys.stderr, disable=not shown, leave=False, unit=unit) as bar:
         stages: list[str] = []
 
@@ -85,7 +100,7 @@ def counting_bar(wanted: bool | None, unit: str) -> Iterator[Callable[[int, int]
     """
     from tqdm import tqdm
 
-    shown = sys.stderr.isatty() if wanted is None else wanted
+    shown = shows_bar(wanted)
     with tqdm(file=sys.stderr, disable=not shown, leave=False, unit=unit) as bar:
 
         def show(done: int, total: int) -> None:

@@ -13,7 +13,7 @@ from napari_softseg.cli.class_names import named_classes
 from napari_softseg.cli.config_file import add_config_flag
 from napari_softseg.cli.option_flags import add_option_flags, chosen_options, is_unary_name
 from napari_softseg.cli.result_files import ResultFiles, write_results
-from napari_softseg.cli.running import interrupt_sets, progress_bar
+from napari_softseg.cli.running import add_progress_flag, interrupt_sets, progress_bar
 
 if TYPE_CHECKING:
     from napari_softseg.solver.solution import Solution
@@ -56,11 +56,7 @@ def add_command(commands: Any) -> None:
     )
     add_config_flag(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a summary")
-    parser.add_argument(
-        "--progress",
-        action=argparse.BooleanOptionalAction,
-        help="progress bar on stderr (default: if that is a terminal)",
-    )
+    add_progress_flag(parser)
     add_option_flags(parser)
     add_block_flags(parser)
     parser.set_defaults(run=run)

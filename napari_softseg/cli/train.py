@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from napari_softseg.cli.config_file import add_config_flag
 from napari_softseg.cli.events import add_events_flag
 from napari_softseg.cli.option_flags import add_field_flags, given_fields
-from napari_softseg.cli.running import interrupt_sets
+from napari_softseg.cli.running import add_progress_flag, interrupt_sets, shows_bar
 from napari_softseg.errors import InputError
 from napari_softseg.training.options import PRESETS, TrainOptions, train_options
 from napari_softseg.training.report.run_log import CONFIG, DIVERGED, STOPPED
@@ -71,11 +71,7 @@ def add_command(commands: Any) -> None:
     )
     add_config_flag(parser)
     add_events_flag(parser)
-    parser.add_argument(
-        "--progress",
-        action=argparse.BooleanOptionalAction,
-        help="progress bar on stderr (default: if that is a terminal)",
-    )
+    add_progress_flag(parser)
     add_field_flags(parser.add_argument_group("how to train"), TrainOptions, _shown_default)
     parser.set_defaults(run=run)
 
@@ -181,7 +177,7 @@ def _shown(arguments: argparse.Namespace) -> Iterator[Callable[[Event], None]]:
     """Yield what shows an event: as JSON on stdout, or as a progress bar and a line per epoch."""
     from tqdm import tqdm
 
-    wanted = sys.stderr.isatty() if arguments.progress is None else arguments.progress
+    wanted = shows_bar(arguments.progress)
     with tqdm(file=sys.stderr, disable=not wanted, unit="step", leave=False) as bar:
 
         def show(event: Event) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -69,6 +70,21 @@ def test_a_run_that_was_killed_goes_on(how: signal.Signals, files: Files) -> Non
         return
     straight = files.folder / "straight"
     assert main([*files.args, *exact, "-o", str(straight)]) == 0
+    assert_same(files.out, Path(f"{straight}.zarr"))
+
+
+def test_a_full_disk_is_named_and_the_run_goes_on(files: Files) -> None:
+    def small_files() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
+
+    failed = subprocess.run(
+        [*PROGRAM, *files.args], capture_output=True, text=True, preexec_fn=small_files, check=False
+    )
+    assert failed.returncode == 2
+    assert failed.stderr == f"napari-softseg: error: {files.out}: File too large\n"
+    assert main(files.args) == 0
+    straight = files.folder / "straight"
+    assert main([*files.args, "-o", str(straight)]) == 0
     assert_same(files.out, Path(f"{straight}.zarr"))
 
 
