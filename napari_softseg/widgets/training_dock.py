@@ -223,15 +223,16 @@ class TrainingDock(Dock):
             if stopping
             else "End after this step; the best network is kept, and Resume goes on."
         )
-        state = None if current is None else current.state
+        state = session.state(current)
         self.resume_button.setEnabled(state is not None and state.can_resume and running is None)
         self.use_button.setEnabled(state is not None and state.has_model)
         self.table.show_runs(session.states, None if current is None else current.name)
-        self.progress.setVisible(running is not None)
-        if running is not None:
-            self.progress.setMaximum(running.state.steps or 1)
-            self.progress.setValue(running.state.step)
-            self.progress.setFormat("stopping…" if stopping else texts.progress_text(running.state))
+        on = session.state(running)
+        self.progress.setVisible(on is not None)
+        if on is not None:
+            self.progress.setMaximum(on.steps or 1)
+            self.progress.setValue(on.step)
+            self.progress.setFormat("stopping…" if stopping else texts.progress_text(on))
         self.status.setText("" if state is None else texts.run_text(state))
         self.status.setVisible(state is not None)
         self._follow_preview()
@@ -264,4 +265,6 @@ class TrainingDock(Dock):
         self.session.choose(run)
 
     def _on_ended(self, run: Run) -> None:
-        show_info(texts.run_text(run.state))
+        state = self.session.state(run)
+        if state is not None:
+            show_info(texts.run_text(state))

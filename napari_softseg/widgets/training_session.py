@@ -1,7 +1,6 @@
 """Training in the background of the viewer: starts runs of the open project, and follows them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,20 +10,17 @@ from qtpy.QtCore import QTimer
 
 from napari_softseg.errors import InputError
 from napari_softseg.project import Project
-from napari_softseg.runs import Curves, Run, RunState, StepTimes, list_runs, start_run
-from napari_softseg.runs.log_tail import BEGINNING, Position
+from napari_softseg.runs import Curves, Run, RunState, StepTimes, start_run
 from napari_softseg.training.options import TrainOptions
 from napari_softseg.widgets.autosave import Worker
 from napari_softseg.widgets.project_session import ProjectSession
+from napari_softseg.widgets.run_trail import Seen, Trail, look_at
 
 BUSY_MS, IDLE_MS = 500, 5000
 """How often the files of runs are looked at, while one is on and while none is."""
 
 CALM_MS = 2000
 """After the last stroke, until a run gets its usual share of the processor again."""
-
-SHOWN_LINES = 200
-"""Of what a run printed."""
 
 
 class TrainingSession:
@@ -60,7 +56,7 @@ class TrainingSession:
         """Draws the curves."""
         self._worker = Worker("runs")
         self._times: StepTimes | None = None
-        self._trail = _Trail(None)
+        self._trail = Trail(None)
         self._shown: dict[str, RunState] = {}
         self._asked = 0
         self._looking = False
@@ -92,6 +88,10 @@ class TrainingSession:
     def states(self) -> list[RunState]:
         """Of all runs, as last looked at."""
         return [self._shown[run.name] for run in self.runs]
+
+    def state(self, run: Run | None) -> RunState | None:
+        """Return how a run stood when last looked at; None for no run, and for one that is gone."""
+        return None if run is None else self._shown.get(run.name)
 
     @property
     def busy(self) -> bool:
@@ -175,7 +175,8 @@ class TrainingSession:
         if run == self.current:
             return
         self.current = run
-        self._trail = _Trail(run, young=run is not None and run.state.status.alive and not run.state.step)
+        state = self.state(run)
+        self._trail = Trail(run, young=state is not None and state.status.alive and not state.step)
         self.curves, self.printed = Curves(), []
         self.current_changed.emit()
         self._look()
@@ -235,7 +236,7 @@ class TrainingSession:
 
     def _on_opened(self) -> None:
         self.runs, self.current, self._shown = [], None, {}
-        self._trail = _Trail(None)
+        self._trail = Trail(None)
         self.curves, self.printed = Curves(), []
         if self.project.project is None:
             self._timer.stop()
@@ -263,10 +264,10 @@ class TrainingSession:
         elif project is not None and not self._looking:
             self._looking = True
             known = self.runs
-            task = partial(_look_at, project, known, self._trail, self._times)
+            task = partial(look_at, project, known, self._trail, self._times)
             self._worker.run(partial(_or_error, task), partial(self._on_looked, project, known))
 
-    def _on_looked(self, project: Project, known: list[Run], seen: "_Seen | Exception") -> None:
+    def _on_looked(self, project: Project, known: list[Run], seen: Seen | Exception) -> None:
         self._looking = False
         if project is not self.project.project or known is not self.runs:  # overtaken by a start
             self._look()
@@ -284,39 +285,12 @@ class TrainingSession:
             for event in seen.events:
                 self.event.emit(event)
             self.current_changed.emit()
+        was_on = {name for name, state in before.items() if state.status.alive}
         for run in self.runs:
-            if (
-                run.name in before
-                and before[run.name].status.alive
-                and not self._shown[run.name].status.alive
-            ):
+            if run.name in was_on and not self._shown[run.name].status.alive:
                 self.ended.emit(run)
         if self.current is None and self.runs:
             self.choose(self.running or self.runs[-1])
-
-
-@dataclass(slots=True, eq=False)
-class _Trail:
-    """How far the log of a run was followed; after it was made, the worker's thread alone uses it."""
-
-    run: Run | None
-    young: bool = False
-    """Whether it was followed from its first event on."""
-    position: Position = BEGINNING
-    curves: Curves = field(default_factory=Curves)
-    printed: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """What a look at the files of a project showed."""
-
-    runs: list[Run]
-    trail: _Trail
-    grew: bool
-    events: list[dict[str, Any]]
-    curves: Curves
-    printed: list[str]
 
 
 def _or_error(task: Any) -> Any:
@@ -325,26 +299,3 @@ def _or_error(task: Any) -> Any:
         return task()
     except Exception as error:  # noqa: BLE001 - it is shown, whatever it is
         return error
-
-
-def _look_at(project: Project, known: list[Run], trail: _Trail, times: StepTimes | None) -> _Seen:
-    """Read what is new; called in the worker's thread."""
-    before = {run.name: run.state for run in known}
-    runs = list_runs(project.path, known)
-    for run in runs:
-        state, then = run.state, before.get(run.name)
-        if times is not None and then is not None and then.epochs < state.epochs:
-            times.learn(state)
-    if trail.run is None:
-        return _Seen(runs, trail, False, [], Curves(), [])
-    new = trail.run.events(trail.position)
-    if new.anew:
-        trail.curves = Curves()
-    trail.curves.take(new.events)
-    trail.position = new.position
-    printed = trail.run.printed()[-SHOWN_LINES:]
-    grew = bool(new.events) or new.anew or printed != trail.printed
-    trail.printed = printed
-    events = [] if new.anew and not trail.young else new.events
-    trail.young = trail.young and not new.events
-    return _Seen(runs, trail, grew, events, trail.curves.copy(), printed)
