@@ -104,7 +104,8 @@ def _coarse_start(problem: Problem, depth: int, tolerance: float, stop: threadin
     """Return the labels of the coarser problem, (B, K, h, w), or some to start from where there is none."""
     height, width = problem.seeds.shape[-2:]
     if depth == 0 or min(height // problem.depth, width) <= _COARSEST or (stop is not None and stop.is_set()):
-        return problem.start()
+        # a sweep puts the labels of fixed pixels right
+        return problem.start() if problem.sigma is None else problem.sigma.to(problem.dtype)
     coarse = coarsen(problem)
     state = sweep_for(coarse, _coarse_start(coarse, depth - 1, tolerance, stop))
     drain(_descend(coarse, state, _COARSE_SWEEPS, tolerance, stop))
@@ -115,24 +116,31 @@ def _descend(
     problem: Problem, state: Sweep, max_sweeps: int, tolerance: float, stop: threading.Event | None
 ) -> Generator[SolveProgress, None, tuple[int, Status]]:
     """Sweep until little moves; returns how many sweeps it took and how it ended."""
+    # plain numbers between sweeps: on a small image a dozen operations on tiny tensors take as long as a sweep
     with alone():
-        still = tolerance * problem.free.sum((-2, -1))
-    last: Tensor | None = None
-    age = torch.zeros(len(still), dtype=torch.float64, device=still.device)
+        still = (tolerance * problem.free.sum((-2, -1))).tolist()
+    device = problem.seeds.device
+    last: list[float] = []
+    age = [0] * len(still)
     for sweep in range(max_sweeps):
         if stop is not None and stop.is_set():
             return sweep, Status.STOPPED
-        terms, moved = state.sweep(age / (age + 3))
-        energies = terms.sum(1)
-        if last is not None and bool((energies > last).any()):
-            worse = energies > last
-            age = torch.where(worse, 0.0, age)
-            state.restart(worse)
-            terms, moved = state.sweep(age / (age + 3))
-            energies = terms.sum(1)
-        yield SolveProgress("solve", sweep, max_sweeps, float(energies.sum()))
+        terms, moved = state.sweep(_momentum(age, device))
+        energies = terms.sum(1).tolist()
+        worse = [now > before for now, before in zip(energies, last, strict=False)]
+        if any(worse):
+            age = [0 if one else steps for one, steps in zip(worse, age, strict=True)]
+            state.restart(torch.tensor(worse, device=device))
+            terms, moved = state.sweep(_momentum(age, device))
+            energies = terms.sum(1).tolist()
+        yield SolveProgress("solve", sweep, max_sweeps, sum(energies))
         state.advance()
-        last, age = energies, age + 1
-        if bool((moved <= still).all()):
+        last, age = energies, [steps + 1 for steps in age]
+        if all(mass <= least for mass, least in zip(moved.tolist(), still, strict=True)):
             return sweep + 1, Status.CONVERGED
     return max_sweeps, Status.MAX_SWEEPS
+
+
+def _momentum(age: list[int], device: torch.device) -> Tensor:
+    """Return how far the next points lie ahead, after so many steps without a restart."""
+    return torch.tensor([steps / (steps + 3) for steps in age], dtype=torch.float64, device=device)
