@@ -149,6 +149,7 @@ class RunFolder:
         with replacing(self.state_path) as (temporary,):
             try:
                 save_file(state.tensors, temporary, metadata={"state": json.dumps(header)})
+                shutil.copymode(self.config_path, temporary)  # safetensors' is for its owner alone
             except SafetensorError as error:
                 raise InputError(
                     f"Cannot write {self.state_path} ({error}); free some space, then go on by --resume: "

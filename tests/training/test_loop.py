@@ -68,6 +68,11 @@ def straight(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
+def test_whoever_may_read_the_model_may_go_on_with_the_run(straight: Path) -> None:
+    modes = {name: (straight / name).stat().st_mode for name in ("last.safetensors", "state.safetensors")}
+    assert modes["state.safetensors"] == modes["last.safetensors"]
+
+
 def test_a_run_leaves_models_log_and_pictures(straight: Path, folder: Path) -> None:
     log = read_events(straight)
     assert [event["event"] for event in log] == [
