@@ -28,7 +28,7 @@ import numpy.typing as npt
 import tifffile
 from PIL import Image
 
-from napari_softseg.errors import InputError
+from napari_softseg.errors import InputError, unreadable
 
 Array = npt.NDArray[Any]
 
@@ -170,9 +170,7 @@ def _read(path: Path) -> _Pixels:
         with path.open("rb") as file:
             head = file.read(32)
     except OSError as error:
-        raise InputError(
-            f"{path} cannot be read: {error.strerror or error}; check that it is there and may be read."
-        ) from None
+        raise unreadable(path, error) from None
     if not head:
         raise InputError(f"{path} is empty (0 bytes); save it again.")
     # Decoders raise nearly anything on damaged bytes (struct.error, zlib.error, SyntaxError, ...).

@@ -95,8 +95,9 @@ def run(arguments: argparse.Namespace) -> int:
 
         config = read_config(output)
         folders = [Path(folder) for folder in config["folders"]]
+        begun_with = [*folders, *([Path(config["val"])] if config["val"] and not arguments.val else [])]
         arguments.val = arguments.val or config["val"]
-        for folder in (*folders, *([] if arguments.val is None else [Path(arguments.val)])):
+        for folder in begun_with:
             if not folder.exists():
                 raise InputError(
                     f"{folder}, which {output} was begun with, does not exist; put it back, or repeat the first "

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_softseg.colors import RGB, class_color
-from napari_softseg.errors import InputError
+from napari_softseg.errors import InputError, unreadable
 from napari_softseg.options import MAX_CLASS_VALUE
 from napari_softseg.pixel_size import PixelSize
 from napari_softseg.project.fingerprint import Fingerprint
@@ -97,9 +97,7 @@ def read_manifest(path: Path) -> Manifest:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(
-            f"{path} cannot be read: {error.strerror or error}; check that it is there and may be read."
-        ) from None
+        raise unreadable(path, error) from None
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise InputError(f"{path} is damaged: it is no JSON text ({error}).") from None
     if not isinstance(data, dict) or data.get("format") != FORMAT:

@@ -104,7 +104,7 @@ def _coarse_start(problem: Problem, depth: int, tolerance: float, stop: threadin
     """Return the labels of the coarser problem, (B, K, h, w), or some to start from where there is none."""
     height, width = problem.seeds.shape[-2:]
     if depth == 0 or min(height // problem.depth, width) <= _COARSEST or (stop is not None and stop.is_set()):
-        # a sweep puts the labels of fixed pixels right
+        # sweep_for puts the labels of fixed pixels right
         return problem.start() if problem.sigma is None else problem.sigma.to(problem.dtype)
     coarse = coarsen(problem)
     state = sweep_for(coarse, _coarse_start(coarse, depth - 1, tolerance, stop))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_softseg.colors import class_color
-from napari_softseg.errors import InputError
+from napari_softseg.errors import InputError, unreadable
 from napari_softseg.options import MAX_CLASS_VALUE
 from napari_softseg.saving import replacing
 from napari_softseg.widgets.classes import Rgb, ScribbleClass
@@ -47,9 +47,7 @@ def read_classes(path: Path) -> list[ScribbleClass]:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise InputError(
-            f"{path} cannot be read: {error.strerror or error}; check that it is there and may be read."
-        ) from None
+        raise unreadable(path, error) from None
     except UnicodeDecodeError:
         raise InputError(
             f"{path} is no UTF-8 text; choose a JSON file, or text with a name per line."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from napari_softseg.errors import InputError
+from napari_softseg.errors import InputError, unreadable
 from napari_softseg.training.data.layouts import Layout, by_stem, pair
 
 LOOKED_FOR = "images/ with scribbles/ or masks/ beside it"
@@ -49,9 +49,7 @@ def read_class_list(path: Path) -> tuple[dict[int, str] | None, tuple[str, ...]]
     try:
         lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
     except OSError as error:
-        raise InputError(
-            f"{file} cannot be read: {error.strerror or error}; check that it is there and may be read."
-        ) from None
+        raise unreadable(file, error) from None
     except UnicodeDecodeError:
         raise InputError(f"{file} cannot be read as UTF-8 text; write one class name per line.") from None
     lines = [line for line in lines if line]

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from skimage.draw import line
 
-from napari_softseg.errors import InputError
+from napari_softseg.errors import InputError, unreadable
 
 Points = npt.NDArray[np.float64]
 
@@ -55,9 +55,7 @@ def read_polylines(path: Path) -> list[Polyline]:
             if polygon.find("point") is not None
         ]
     except OSError as error:
-        raise InputError(
-            f"{path} cannot be read: {error.strerror or error}; check that it is there and may be read."
-        ) from None
+        raise unreadable(path, error) from None
     except (ET.ParseError, ValueError) as error:
         raise InputError(f"{path} is damaged: no XML of strokes ({error}).") from None
 
