@@ -245,7 +245,7 @@ def sweep_tile(
 
     pull *= lambda_
     stay *= lambda_
-    weight = y * (_PROXIMITY if P == Q else _PROXIMITY + pull)
+    weight = y * (_PROXIMITY if P == Q else pull + _PROXIMITY)
     guess = y
     if H is not None:
         guess = tl.load(sigma + at, mask=real, other=0.0)
@@ -283,7 +283,7 @@ def sweep_tile(
     tl.store(at_report + 2 * tl.num_programs(0), tl.sum(tl.where(inside, moved, 0.0), 0))
     old = tl.load(labels + at, mask=real, other=0.0)
     along = tl.load(momentum + image)
-    ahead = new + along * (new - old) + tl.minimum(_OVER * along, _MOST_OVER) * (new - y)
+    ahead = new + along * (new - old) + tl.minimum(along * _OVER, _MOST_OVER) * (new - y)
     ahead = tl.maximum(ahead, new * 0.25)
     total = tl.where(is_free, tl.sum(ahead, 0), 1.0)  # one-hot labels stay exactly so
     written = real & inside[None, :]
