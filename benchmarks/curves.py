@@ -45,7 +45,7 @@ def sweeps(
     state = make(problem, problem.start().clamp_min(1e-6))
     began, curve, last, age = time.perf_counter(), [], float("inf"), 0
     for _ in range(count):
-        terms, _ = state.sweep(torch.full((1,), age / (age + 3) if momentum else 0.0, dtype=torch.float64))
+        terms, _ = state.sweep([age / (age + 3) if momentum else 0.0])
         energy = float(terms.sum())
         if energy > last:
             state.restart(torch.ones(1, dtype=torch.bool))

@@ -86,8 +86,7 @@ def against_a_copy(device: torch.device) -> None:
             changes = {"relaxation": relaxation, "cross_entropy": cross_entropy}
             problem = training_batch(n_classes, device, **changes)
             state = sweep_for(problem, problem.start())
-            still = torch.zeros(BATCH, dtype=torch.float64, device=device)
-            sweep = seconds(lambda s=state, m=still: s.sweep(m), REPEATS)
+            sweep = seconds(lambda s=state: s.sweep([0.0] * BATCH), REPEATS)
             rate = problem.seeds.numel() * (5 * 4 * n_classes + 2 * 4 + 1) / sweep
             print(
                 f"| {relaxation} | {cross_entropy} | {n_classes} | {1000 * sweep:.3f} | {rate / 1e9:.0f} "

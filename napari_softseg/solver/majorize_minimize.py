@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from napari_softseg.options import DEFAULTS
-from napari_softseg.solver.kernels import Sweep, coarsen, sweep_for
+from napari_softseg.solver.kernels import Memory, Sweep, coarsen, memory_for, sweep_for
 from napari_softseg.solver.problem import Problem
 from napari_softseg.solver.solution import EnergyTerms, SolveProgress, Status, drain
 from napari_softseg.threads import alone
@@ -84,30 +84,39 @@ def iter_majorize_minimize(
     Derivation in docs/solver.md.
     """
     # nothing but the state holds labels while it works: an image that fits the memory is what limits it
-    state = sweep_for(problem, _start(problem, tolerance, stop) if start is None else start)
-    del start
+    memory = memory_for(problem)
+    if start is None:
+        start = _start(problem, tolerance, stop, memory)
+    state = sweep_for(problem, start, memory)
+    del start, memory
     sweeps, status = yield from _descend(problem, state, max_sweeps, tolerance, stop)
     labels, terms = state.settle()
     unary, pairwise = terms.sum(0).tolist()
     return Minimum(labels, sweeps, status, EnergyTerms(unary, pairwise))
 
 
-def _start(problem: Problem, tolerance: float, stop: threading.Event | None) -> Tensor:
+def _start(problem: Problem, tolerance: float, stop: threading.Event | None, memory: Memory | None) -> Tensor:
     if problem.dense is not None:
         return problem.start()  # every pixel sees all others: strokes reach far without coarser levels
     # of a volume even one coarser level swallows objects: a block joins eight voxels
     depth = _DEPTH if problem.sigma is None else 1 if problem.depth == 1 else 0
-    return _coarse_start(problem, depth, tolerance, stop)
+    return _coarse_start(problem, depth, tolerance, stop, memory)
 
 
-def _coarse_start(problem: Problem, depth: int, tolerance: float, stop: threading.Event | None) -> Tensor:
-    """Return the labels of the coarser problem, (B, K, h, w), or some to start from where there is none."""
+def _coarse_start(
+    problem: Problem, depth: int, tolerance: float, stop: threading.Event | None, memory: Memory | None
+) -> Tensor:
+    """Return the labels of the coarser problem, (B, K, h, w), or some to start from where there is none.
+
+    They lie in the memory of this one, outside of its first labels.
+    """
     height, width = problem.seeds.shape[-2:]
     if depth == 0 or min(height // problem.depth, width) <= _COARSEST or (stop is not None and stop.is_set()):
         # sweep_for puts the labels of fixed pixels right
         return problem.start() if problem.sigma is None else problem.sigma.to(problem.dtype)
     coarse = coarsen(problem)
-    state = sweep_for(coarse, _coarse_start(coarse, depth - 1, tolerance, stop))
+    within = memory_for(coarse, memory)
+    state = sweep_for(coarse, _coarse_start(coarse, depth - 1, tolerance, stop, within), within)
     drain(_descend(coarse, state, _COARSE_SWEEPS, tolerance, stop))
     return state.labels()
 
@@ -118,21 +127,22 @@ def _descend(
     """Sweep until little moves; returns how many sweeps it took and how it ended."""
     # plain numbers between sweeps: on a small image a dozen operations on tiny tensors take as long as a sweep
     with alone():
-        still = (tolerance * problem.free.sum((-2, -1))).tolist()
-    device = problem.seeds.device
+        # not free.sum(), which makes a copy in int64
+        free = torch.stack([torch.count_nonzero(one) for one in problem.free])
+        still = (tolerance * free).tolist()
     last: list[float] = []
     age = [0] * len(still)
     for sweep in range(max_sweeps):
         if stop is not None and stop.is_set():
             return sweep, Status.STOPPED
-        terms, moved = state.sweep(_momentum(age, device))
-        energies = terms.sum(1).tolist()
+        terms, moved = state.sweep(_momentum(age))
+        energies = [sum(parts) for parts in terms.tolist()]
         worse = [now > before for now, before in zip(energies, last, strict=False)]
         if any(worse):
             age = [0 if one else steps for one, steps in zip(worse, age, strict=True)]
-            state.restart(torch.tensor(worse, device=device))
-            terms, moved = state.sweep(_momentum(age, device))
-            energies = terms.sum(1).tolist()
+            state.restart(torch.tensor(worse, device=problem.seeds.device))
+            terms, moved = state.sweep(_momentum(age))
+            energies = [sum(parts) for parts in terms.tolist()]
         yield SolveProgress("solve", sweep, max_sweeps, sum(energies))
         state.advance()
         last, age = energies, [steps + 1 for steps in age]
@@ -141,6 +151,6 @@ def _descend(
     return max_sweeps, Status.MAX_SWEEPS
 
 
-def _momentum(age: list[int], device: torch.device) -> Tensor:
+def _momentum(age: list[int]) -> list[float]:
     """Return how far the next points lie ahead, after so many steps without a restart."""
-    return torch.tensor([steps / (steps + 3) for steps in age], dtype=torch.float64, device=device)
+    return [steps / (steps + 3) for steps in age]

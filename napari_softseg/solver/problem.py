@@ -8,7 +8,8 @@ means; every undirected edge once; edges between two seeds are left out, they ca
 from __future__ import annotations
 
 import weakref
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import InitVar, dataclass, field, replace
 from functools import cached_property, reduce
 
 import torch
@@ -72,6 +73,9 @@ class Problem:
         D where the H rows are those of D planes of a volume (:mod:`~napari_softseg.solver.volume`).
     held : (B, K, H, W) float tensor or None
         Labels that pixels outside of `valid` hold, at the rim of a part of an image; None: uniform.
+    prepared : bool
+        Whether seeds, edges and sigma are already what this class makes of those it is given: no seeds outside of
+        `valid`, no edges between seeds, sigma nowhere below the floor. They are then kept, not copied.
     """
 
     seeds: Tensor
@@ -86,12 +90,15 @@ class Problem:
     dense: DenseEdges | None = None
     depth: int = 1
     held: Tensor | None = None
+    prepared: InitVar[bool] = False
     _given: list[tuple[weakref.ref[Tensor], int]] = field(init=False, repr=False, compare=False)
 
     @alone()
-    def __post_init__(self) -> None:
+    def __post_init__(self, prepared: bool) -> None:
         maps = (*self.edges.values(), *([] if self.sigma is None else [self.sigma]))
         object.__setattr__(self, "_given", [(weakref.ref(one), one._version) for one in maps])
+        if prepared:
+            return
         seeds = self.seeds if self.valid is None else torch.where(self.valid, self.seeds, -1)
         object.__setattr__(self, "seeds", seeds)
         object.__setattr__(self, "edges", drop_seed_edges(self.edges, seeds))
@@ -334,11 +341,17 @@ def _floored(sigma: Tensor) -> Tensor:
     """
     if sigma.device.type != "cpu":
         return sigma.clamp_min(FLOOR)
-    size = sigma.shape[-2:].numel()
-    lines = -(-size // _LINE)
+    return torch.clamp(sigma, min=FLOOR, out=planes_apart(sigma.shape, sigma.dtype))
+
+
+def planes_apart(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    """Return an empty (B, K, H, W) tensor on the CPU for sigma, with those lines between its planes."""
+    *images, height, width = shape
+    lines = -(-height * width // _LINE)
     lines += (_LINES_APART - lines) % _PLACES
-    apart = sigma.new_empty(*sigma.shape[:2], lines * _LINE)
-    return torch.clamp(sigma, min=FLOOR, out=apart[..., :size].unflatten(-1, sigma.shape[-2:]))
+    apart = torch.empty(*images, lines * _LINE, dtype=dtype)
+    result: Tensor = apart[..., : height * width].unflatten(-1, (height, width))
+    return result
 
 
 def _block_sum(x: Tensor, depth: int) -> Tensor:

@@ -68,13 +68,12 @@ def check_sweeps(
     momenta: tuple[float, ...] = (0.9, 0.0),
 ) -> None:
     """The sweep that `fuse` makes does from `start` what the reference does in float64, sweep for sweep."""
-    device = start.device
     reference: Sweep = TorchSweep(problem.to(torch.device("cpu"), torch.float64), start.double().cpu())
     fused = fuse(problem, start, 1e-5)
     for momentum in momenta:
-        ahead = torch.full((len(start),), momentum, dtype=torch.float64)
+        ahead = [momentum] * len(start)
         expected, expected_moved = reference.sweep(ahead)
-        terms, moved = fused.sweep(ahead.to(device))
+        terms, moved = fused.sweep(ahead)
         torch.testing.assert_close(terms.cpu(), expected, rtol=2e-5, atol=2e-3)
         torch.testing.assert_close(moved.cpu(), expected_moved, rtol=1e-3, atol=2e-3 * start.shape[-1])
         reference.advance()

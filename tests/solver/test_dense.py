@@ -208,7 +208,7 @@ def test_the_fused_sweep_is_the_reference(relaxation: str, cross_entropy: str, w
     exact = p.to(torch.device("cpu"), torch.float64)
     fused, reference = NumbaSweep(p, p.start(), 1e-5), TorchSweep(exact, exact.start())
     for momentum in (0.0, 0.4, 0.4):
-        at = torch.full((2,), momentum, dtype=torch.float64)
+        at = [momentum] * 2
         (ours, moved), (theirs, expected) = fused.sweep(at), reference.sweep(at)
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-3)
         torch.testing.assert_close(moved, expected, rtol=1e-3, atol=1e-3)

@@ -17,7 +17,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_softseg.solver import drain, iter_majorize_minimize
+from napari_softseg.solver import drain, iter_majorize_minimize, majorize_minimize
 from napari_softseg.solver.kernels import Sweep, numba_sweep, sweep_for
 from napari_softseg.solver.kernels.numba_sweep import NumbaSweep
 from napari_softseg.solver.kernels.torch_sweep import TorchSweep
@@ -102,8 +102,8 @@ def test_padding_and_one_class_of_256() -> None:
 def test_restart_returns_to_the_labels() -> None:
     problem = random_problem(9, (8, 40), 3, batch=2)
     fused: Sweep = NumbaSweep(problem, random_labels(problem, 1))
-    still = torch.zeros(2, dtype=torch.float64)
-    fused.sweep(torch.full((2,), 0.9, dtype=torch.float64))
+    still = [0.0] * 2
+    fused.sweep([0.9] * 2)
     fused.advance()
     ahead, _ = fused.sweep(still)
     fused.restart(torch.tensor([True, False]))
@@ -121,7 +121,7 @@ def test_settles_with_the_energy_of_its_labels(
     changes = {"relaxation": relaxation, "cross_entropy": cross_entropy, "neighborhood": neighborhood}
     problem = random_problem(9, (70, 80), 3, batch=2, **changes)
     fused: Sweep = NumbaSweep(problem, random_labels(problem, 1))
-    fused.sweep(torch.full((2,), 0.9, dtype=torch.float64))
+    fused.sweep([0.9] * 2)
     fused.advance()
     before = fused.labels().clone()
     labels, terms = fused.settle()
@@ -177,7 +177,7 @@ def test_threads_do_not_change_the_result(threads: int) -> None:
         torch.set_num_threads(common)
     for state in (alone, shared):
         for _ in range(3):
-            state.sweep(torch.full((1,), 0.3, dtype=torch.float64))
+            state.sweep([0.3])
             state.advance()
     assert torch.equal(alone.labels(), shared.labels())
 
@@ -255,6 +255,43 @@ def test_coarsens_like_the_reference(
             torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    height=st.integers(1, 60),
+    width=st.integers(1, 60),
+    n_classes=st.integers(2, 5),
+    batch=st.integers(1, 3),
+    neighborhood=st.sampled_from(["grid4", "grid8", "sn"]),
+)
+def test_coarser_labels_lie_within_the_memory_of_finer_ones(
+    height: int, width: int, n_classes: int, batch: int, neighborhood: str
+) -> None:
+    """All apart from one another, and none where the first labels of the finer problem are written."""
+    problem = random_problem(0, (height, width), n_classes, batch, neighborhood=neighborhood)
+    finer = numba_sweep.memory_for(problem)
+    coarser = numba_sweep.memory_for(numba_sweep.coarsen(problem), finer)
+    assert len(finer) == len(coarser) == 4 * batch
+    assert all(part.ctypes.data % 64 == 0 for part in coarser)
+    apart = [*finer[:batch], *coarser]
+    for number, part in enumerate(apart):
+        assert not any(np.shares_memory(part, other) for other in apart[:number])
+    if min(height, width) > 24:  # where there is a coarser level at all
+        assert all(any(np.shares_memory(part, whole) for whole in finer[batch:]) for part in coarser)
+
+
+@pytest.mark.parametrize("with_unary", [True, False])
+def test_working_within_the_memory_of_the_finer_problem_changes_nothing(
+    with_unary: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes: dict[str, Any] = {} if with_unary else {"sigma": None}
+    problem = random_problem(1, (150, 130), 3, batch=2, **changes)
+    within = drain(iter_majorize_minimize(problem, max_sweeps=5))
+    monkeypatch.setattr(majorize_minimize, "memory_for", lambda *_: None)
+    apart = drain(iter_majorize_minimize(problem, max_sweeps=5))
+    assert torch.equal(within.labels, apart.labels)
+    assert within.terms == apart.terms
+
+
 SOLVE = """
 import logging, numpy as np
 logging.basicConfig(level=logging.WARNING, format="%(message)s")
@@ -280,7 +317,7 @@ for relaxation, cross_entropy in PAIRS:
     problem = random_problem(0, (30, 41), 5, relaxation=relaxation, cross_entropy=cross_entropy)
     state = NumbaSweep(problem, problem.start())
     for _ in range(8):
-        state.sweep(torch.full((1,), 0.5, dtype=torch.float64))
+        state.sweep([0.5])
         state.advance()
     found.append(state.labels())
 np.save({out!r}, torch.stack(found).numpy())

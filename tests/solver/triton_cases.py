@@ -75,7 +75,7 @@ def test_repeats_to_the_last_bit_and_leaves_the_start_alone() -> None:
     for _ in range(2):
         state = TritonSweep(problem, start)
         for _ in range(3):
-            terms, moved = state.sweep(torch.full((2,), 0.3, dtype=torch.float64, device=DEVICE))
+            terms, moved = state.sweep([0.3] * 2)
             state.advance()
         runs.append((terms, moved, state.labels()))
     assert torch.equal(start, kept)
@@ -88,8 +88,8 @@ def test_restart_returns_to_the_labels() -> None:
     start = random_labels(problem, 1).to(DEVICE)
     problem = problem.to(DEVICE, torch.float32)
     fused = TritonSweep(problem, start)
-    still = torch.zeros(2, dtype=torch.float64, device=DEVICE)
-    fused.sweep(still + 0.9)
+    still = [0.0] * 2
+    fused.sweep([0.9] * 2)
     fused.advance()
     ahead, _ = fused.sweep(still)
     fused.restart(torch.tensor([True, False], device=DEVICE))

@@ -9,6 +9,7 @@ All of them agree to float32's rounding.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from torch import Tensor
@@ -18,14 +19,16 @@ from napari_softseg.solver.kernels import numba_sweep, triton_sweep
 from napari_softseg.solver.kernels.torch_sweep import TorchSweep
 from napari_softseg.solver.problem import Problem, refine
 
+Memory = numba_sweep.Memory
+
 
 class Sweep(Protocol):
     """Labels on their way down, and the point the next sweep starts from."""
 
-    def sweep(self, momentum: Tensor) -> tuple[Tensor, Tensor]:
+    def sweep(self, momentum: Sequence[float]) -> tuple[Tensor, Tensor]:
         """Compute the labels after the point, and the next point, ahead of them as `momentum` says.
 
-        Takes a (B,) float tensor in 0..1. Returns the weighted energy terms (unary, pairwise) at the
+        Takes a number in 0..1 for each of the B images. Returns the weighted energy terms (unary, pairwise) at the
         present point, (B, 2) float64, and the label mass that would move, (B,) in pixels.
         """
         ...
@@ -50,13 +53,23 @@ class Sweep(Protocol):
         ...
 
 
-def sweep_for(problem: Problem, start: Tensor) -> Sweep:
+def memory_for(problem: Problem, finer: Memory | None = None) -> Memory | None:
+    """Return what :func:`sweep_for` may work in, before the coarser problem is solved within it.
+
+    `finer` is that of the finer problem. Only the fused CPU sweep takes it; None for others.
+    """
+    if numba_sweep.fits(problem) and numba_sweep.ready():
+        return numba_sweep.memory_for(problem, finer)
+    return None
+
+
+def sweep_for(problem: Problem, start: Tensor, memory: Memory | None = None) -> Sweep:
     """Return the fastest sweep for the problem.
 
     `start` is (B, K, H, W), or of the size of the coarser problem; fixed pixels need not be right.
     """
     if numba_sweep.fits(problem) and numba_sweep.ready():
-        return numba_sweep.NumbaSweep(problem, start)
+        return numba_sweep.NumbaSweep(problem, start, memory=memory)
     height, width = problem.seeds.shape[-2:]
     if start.shape[-2:] != (height, width):
         start = refine(start, height, width, problem.depth)

@@ -11,12 +11,10 @@ of the sweeps here. The energy guards every point.
 
 from __future__ import annotations
 
-from torch import Tensor
-
 OVER = 3.0
 MOST_OVER = 0.8
 
 
-def over(momentum: Tensor) -> Tensor:
-    """Return the weight of the last term, of the shape and type of `momentum`."""
-    return (OVER * momentum).clamp_max(MOST_OVER)
+def over(momentum: float) -> float:
+    """Return the weight of the last term."""
+    return min(OVER * momentum, MOST_OVER)

@@ -23,22 +23,37 @@ def _kernel(function: Any) -> Any:
 
 @_kernel
 def coarsen_rows(  # type: ignore[no-untyped-def]
-    sigma, plane, seeds, free, valid, little, coarse_sigma, coarse_seeds, coarse_valid, top, bottom
+    sigma,
+    plane,
+    seeds,
+    free,
+    valid,
+    little,
+    n_classes,
+    coarse_sigma,
+    coarse_plane,
+    coarse_seeds,
+    coarse_valid,
+    top,
+    bottom,
 ):
     """Join 2 x 2 pixels to the coarse rows top..bottom-1.
 
     Parameters
     ----------
     sigma : flat float32
-        (H, W) for every class, the next one's `plane` numbers on; not read where `coarse_sigma` has no class.
+        (H, W) for every class, the next one's `plane` numbers on.
     plane : int
     seeds : (H, W) int64
     free, valid : (H, W) uint8
         `valid` may be (0, 0): all pixels count.
     little : float32
         Weight of a fixed pixel in the mean of sigma, beside 1 + little of a free one.
-    coarse_sigma : (K, h, w) float32
-        Receives means of sigma.
+    n_classes : int
+        K, or 0 where there is no sigma.
+    coarse_sigma : flat float32
+        Receives means of sigma, as it lies: (h, w) for every class, the next one's `coarse_plane` numbers on.
+    coarse_plane : int
     coarse_seeds : (h, w) int64
         Receives the class of the block's strokes, -1 where there is none or more than one.
     coarse_valid : (h, w) uint8
@@ -75,9 +90,9 @@ def coarsen_rows(  # type: ignore[no-untyped-def]
                     valid[upper, 2 * x] | valid[upper, right] | valid[lower, 2 * x] | valid[lower, right]
                 )
         a_, b_, c_, d_ = shares[0], shares[1], shares[2], shares[3]
-        for k in range(coarse_sigma.shape[0]):
+        for k in range(n_classes):
             one_row, other_row = sigma[k * plane + upper * width :], sigma[k * plane + lower * width :]
-            out = coarse_sigma[k, row]
+            out = coarse_sigma[k * coarse_plane + row * w :]
             for x in range(pairs):
                 out[x] = (a_[x] * one_row[x + x] + b_[x] * one_row[x + x + np.uint64(1)]) + (
                     c_[x] * other_row[x + x] + d_[x] * other_row[x + x + np.uint64(1)]
@@ -95,3 +110,13 @@ def add_every_other(weight, row, column, shift, coarse):  # type: ignore[no-unty
         part, out = weight[2 * y + row, column + 2 * shift :], coarse[y]
         for x in range(count):
             out[x] += part[x + x]
+
+
+@_kernel
+def drop_between_seeds(seeds, dy, dx, weight):  # type: ignore[no-untyped-def]
+    """Set to zero the `weight` (h, w) of edges from a pixel to the one at (dy, dx) that join two of `seeds` (h, w)."""
+    height, width = seeds.shape
+    for y in range(height - dy):
+        for x in range(max(0, -dx), width - max(0, dx)):
+            if seeds[y, x] >= 0 and seeds[y + dy, x + dx] >= 0:
+                weight[y, x] = 0

@@ -93,9 +93,10 @@ def _compile(kernels: Kernels) -> None:
             point, labels, flat, ahead, shape, 16, 0, 0, 1, report,
         )  # fmt: skip
     kernels.ends.settle_rows(5, -1, offsets, maps, free, point, labels, planes, *rows, report)
-    half = np.empty((2, 1, 1), np.float32), np.empty((1, 1), np.int64), np.empty((1, 1), np.uint8)
+    half = 2, flat, 1, np.empty((1, 1), np.int64), np.empty((1, 1), np.uint8)
     kernels.coarsen.coarsen_rows(point, 2, seeds, free, free, one, *half, 0, 1)
-    kernels.coarsen.add_every_other(planes[0], 0, 0, 0, half[0][0])
+    kernels.coarsen.add_every_other(planes[0], 0, 0, 0, planes[1])
+    kernels.coarsen.drop_between_seeds(seeds, 0, 1, planes[1])
 
 
 COMPILED = _Compiled()

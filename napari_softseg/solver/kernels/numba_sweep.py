@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -16,12 +16,12 @@ from napari_softseg.solver.kernels.extrapolation import over
 from napari_softseg.solver.kernels.fused import energy_numbers
 from napari_softseg.solver.kernels.numba_ready import COMPILED, share
 from napari_softseg.solver.neighborhood import Offset, coarse_parts
-from napari_softseg.solver.problem import FIXED_SHARE, Problem
+from napari_softseg.solver.problem import FIXED_SHARE, Problem, planes_apart
 
 _LANES = 16
 """Rows are padded to a multiple of this, an odd one, so that no two classes share cache lines."""
 
-_PER_THREAD = 60_000
+_PER_THREAD = 40_000
 """Fewest numbers (classes x pixels) worth a thread of their own."""
 
 _PAST_CACHE = 4_000_000
@@ -34,6 +34,8 @@ _TOLERANCE = 0.03
 """As `fused.TOLERANCE`, for sixteen pixels at a time: where only the worst of many stops, most are better."""
 
 Floats = npt.NDArray[np.float32]
+Memory = list[Floats]
+"""Flat arrays for labels: of every image of a batch one to begin with, then three more of each."""
 Report = npt.NDArray[np.float64]
 
 ready, prepare = COMPILED.ready, COMPILED.prepare
@@ -49,30 +51,66 @@ def _threads_for(work: int) -> int:
     return max(1, min(torch.get_num_threads(), work // _PER_THREAD))
 
 
-class NumbaSweep:
-    """See :class:`~napari_softseg.solver.kernels.Sweep`; labels lie as numba_rows.py describes."""
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """How the labels of an image lie, as numba_rows.py describes: flat rows, (M + H*classes*stride + M,)."""
 
-    def __init__(self, problem: Problem, start: Tensor, tolerance: float = _TOLERANCE) -> None:
-        batch, self._height, self._width = problem.seeds.shape
-        classes = problem.n_classes
-        stride = (self._width + _LANES - 1) // _LANES * _LANES
+    offsets: list[Offset]
+    """Of its edges, those within a row and to the next one first."""
+    stride: int
+    margin: int
+    size: int
+
+    @classmethod
+    def of(cls, problem: Problem) -> _Layout:
+        _, height, width = problem.seeds.shape
+        stride = (width + _LANES - 1) // _LANES * _LANES
         stride += _LANES * (1 - stride // _LANES % 2)
         # the kernel wants some edge; beside dense ones there may be none
-        local = problem.edges or {(0, 1): torch.zeros_like(problem.free, dtype=problem.dtype)}
-        offsets = sorted(local)  # those within a row and to the next one first
+        offsets = sorted(problem.edges) or [(0, 1)]
         reach = max(abs(dx) for _, dx in offsets)
-        self._margin = (reach + _LANES - 1) // _LANES * _LANES
+        margin = (reach + _LANES - 1) // _LANES * _LANES
+        return cls(offsets, stride, margin, 2 * margin + height * problem.n_classes * stride)
+
+
+def memory_for(problem: Problem, finer: Memory | None = None) -> Memory:
+    """Return memory for the labels of a problem, where it fits within that of a finer one that is solved later.
+
+    The finer problem's first labels are made of those of this one, so they keep a place of their own.
+    """
+    batch, size = len(problem.seeds), _Layout.of(problem).size
+    parts = [
+        whole[begin : begin + size]
+        for whole in (finer or [])[batch:]
+        for begin in range(0, whole.size - size + 1, size)
+    ]
+    return parts[: 4 * batch] if len(parts) >= 4 * batch else [_line_aligned(size) for _ in range(4 * batch)]
+
+
+def _line_aligned(size: int) -> Floats:
+    """Return an array that begins with a cache line."""
+    block = np.empty(size + _LANES, np.float32)
+    return block[-block.ctypes.data // 4 % _LANES :][:size]
+
+
+class NumbaSweep:
+    """See :class:`~napari_softseg.solver.kernels.Sweep`; `memory` is that of :func:`memory_for`."""
+
+    def __init__(
+        self, problem: Problem, start: Tensor, tolerance: float = _TOLERANCE, memory: Memory | None = None
+    ) -> None:
+        batch, self._height, self._width = problem.seeds.shape
+        layout, classes = _Layout.of(problem), problem.n_classes
+        offsets, stride, self._margin = layout.offsets, layout.stride, layout.margin
+        local = problem.edges or {offsets[0]: torch.zeros_like(problem.free, dtype=problem.dtype)}
         self._sigma, plane = _flat_planes(problem.sigma, batch)
         self._shape = np.array([self._height, classes, stride, plane])
         self._problem = problem
         work = self._height * stride * classes
         self._threads = _threads_for(batch * work)
         # some more bands than threads: one that is held up then takes fewer
-        bands = min(
-            self._height,
-            4 * self._threads if self._threads > 1 else 1,
-            max(self._threads, work // _PER_THREAD),
-        )
+        per_thread = min(4 if self._threads > 1 else 1, max(1, work // _PER_THREAD // self._threads))
+        bands = min(self._height, per_thread * self._threads)
         edges = [self._height * band // bands for band in range(bands + 1)]
         self._bands = list(pairwise(edges))
         relaxation, cross_entropy = energy_numbers(problem)
@@ -82,21 +120,16 @@ class NumbaSweep:
         self._plain = (*self._energy, offsets) == (*_PLAIN, [(0, 1), (1, 0)]) and problem.dense is None
         self._weights = _stacked([local[offset] for offset in offsets])
         self._free = _bytes(problem.free)
-        size = 2 * self._margin + self._height * classes * stride
-        self._past = int(4 * size >= _PAST_CACHE)
-        # of every image the labels; the point lies on them
-        self._labels = [self._rows(size) for _ in range(batch)]
+        self._past = int(4 * layout.size >= _PAST_CACHE)
+        memory = memory or memory_for(problem)
+        # of every image the labels, on which the point lies at first, and three more for the next ones
+        self._labels, rest = memory[:batch], memory[batch:]
         self._start(start)
+        for flat in memory:  # only now: what it starts from may lie there
+            flat[: self._margin] = flat[flat.size - self._margin :] = 0
         self._point = list(self._labels)
-        self._spare: list[list[Floats]] = []
+        self._spare = [rest[3 * b : 3 * b + 3] for b in range(batch)]
         self._next: list[tuple[Floats, Floats]] = []
-
-    def _rows(self, size: int) -> Floats:
-        """Return flat rows (M + H*classes*stride + M,), which begin with a cache line; only margins are set, to 0."""
-        block = np.empty(size + _LANES, np.float32)
-        flat = block[-block.ctypes.data // 4 % _LANES :][:size]
-        flat[: self._margin] = flat[size - self._margin :] = 0
-        return flat
 
     def _image(self, flat: Floats) -> Tensor:
         """Return the (K, H, W) view of flat rows."""
@@ -134,19 +167,17 @@ class NumbaSweep:
         total: Report = report.sum(1)
         return total
 
-    def sweep(self, momentum: Tensor) -> tuple[Tensor, Tensor]:
+    def sweep(self, momentum: Sequence[float]) -> tuple[Tensor, Tensor]:
         """Update all pixels at once, bands of rows on threads."""
-        if not self._spare:  # three more for the next ones; only now, in the memory of what was solved before
-            self._spare = [[self._rows(flat.size) for _ in range(3)] for flat in self._labels]
         kernels = COMPILED.kernels().rows
         kernel = kernels.plain_sweep_rows if self._plain else kernels.sweep_rows
-        ahead, beyond = (m.numpy().astype(np.float32) for m in (momentum, over(momentum)))
+        ahead = [(np.float32(m), np.float32(over(m))) for m in momentum]
         pull, stay, far = self._dense(self._point)
         self._next = [(spare[-1], spare[-2]) for spare in self._spare]
 
         def rows(b: int, top: int, bottom: int, report: Report) -> None:
             kernel(
-                *self._energy, *self._numbers, ahead[b], beyond[b], self._offsets, self._weights[b],
+                *self._energy, *self._numbers, *ahead[b], self._offsets, self._weights[b],
                 self._free[b], self._sigma[b], pull[b], stay[b], self._point[b], self._labels[b],
                 *self._next[b], self._shape, self._margin, self._past, top, bottom, report,
             )  # fmt: skip
@@ -218,7 +249,9 @@ def coarsen(problem: Problem) -> Problem:
     sigma, plane = _flat_planes(problem.sigma, batch)
     seeds, free = problem.seeds.contiguous().numpy(), _bytes(problem.free)
     valid = np.empty((batch, 0, 0), np.uint8) if problem.valid is None else _bytes(problem.valid)
-    found = np.empty((batch, 0 if problem.sigma is None else problem.n_classes, h, w), np.float32)
+    n_classes = 0 if problem.sigma is None else problem.n_classes
+    means = None if problem.sigma is None else planes_apart((batch, n_classes, h, w), torch.float32)
+    found, coarse_plane = _flat_planes(means, batch)
     strokes, inside = np.empty((batch, h, w), np.int64), np.ones((batch, h, w), np.uint8)
 
     def rows(b: int, top: int, bottom: int) -> None:
@@ -229,7 +262,9 @@ def coarsen(problem: Problem) -> Problem:
             free[b],
             valid[b],
             np.float32(FIXED_SHARE),
+            n_classes,
             found[b],
+            coarse_plane,
             strokes[b],
             inside[b],
             top,
@@ -237,20 +272,27 @@ def coarsen(problem: Problem) -> Problem:
         )
 
     threads = _threads_for(height * width * problem.n_classes)
-    edges = [h * band // threads for band in range(threads + 1)]
-    share(threads, rows, [(b, *band) for b in range(batch) for band in pairwise(edges)])
-    weights: dict[Offset, Floats] = {}
-    for fine, offset, row, column, shift in coarse_parts(problem.edges):
-        whole = weights.setdefault(offset, np.zeros((batch, h, w), np.float32))
-        for b in range(batch):
-            kernels.add_every_other(_floats(problem.edges[fine][b]), row, column, shift, whole[b])
+    bounds = [h * band // threads for band in range(threads + 1)]
+    share(threads, rows, [(b, *band) for b in range(batch) for band in pairwise(bounds)])
+    joined = list(coarse_parts(problem.edges))
+    offsets = sorted({offset for _, offset, *_ in joined})
+    weights = np.zeros((batch, len(offsets), h, w), np.float32)  # as the sweep takes them
+
+    def edges_of(b: int, number: int) -> None:
+        for fine, offset, *at in joined:
+            if offset == offsets[number]:
+                kernels.add_every_other(_floats(problem.edges[fine][b]), *at, weights[b, number])
+        kernels.drop_between_seeds(strokes[b], *offsets[number], weights[b, number])
+
+    share(threads, edges_of, [(b, number) for b in range(batch) for number in range(len(offsets))])
     return replace(
         problem,
         seeds=torch.from_numpy(strokes),
-        edges={offset: torch.from_numpy(weight) for offset, weight in weights.items()},
-        sigma=None if problem.sigma is None else torch.from_numpy(found),
+        edges={offset: torch.from_numpy(weights[:, number]) for number, offset in enumerate(offsets)},
+        sigma=means,
         valid=None if problem.valid is None else torch.from_numpy(inside).bool(),
         eta=4 * problem.eta,
+        prepared=True,
     )
 
 

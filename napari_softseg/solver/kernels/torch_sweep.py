@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -31,7 +32,7 @@ class TorchSweep:
         self._labels = self._point = start
         self._threads = min(torch.get_num_threads(), len(self._bands))
 
-    def sweep(self, momentum: Tensor) -> tuple[Tensor, Tensor]:
+    def sweep(self, momentum: Sequence[float]) -> tuple[Tensor, Tensor]:
         """Update all pixels at once, in bands of rows."""
         point = self._point
         updated = torch.empty_like(point)
@@ -49,13 +50,15 @@ class TorchSweep:
         with lone_workers(self._threads) if self._threads > 1 else nullcontext() as pool:
             energies, moved = zip(*(pool.map if pool else map)(update, self._bands), strict=True)
         self._updated = updated
-        self._momentum = momentum.to(point).view(-1, 1, 1, 1)
+        self._momentum = momentum
         return torch.stack(energies).sum(0), torch.stack(moved).sum(0)
 
     def advance(self) -> None:
         """Move on, and extrapolate."""
-        ahead = self._updated + self._momentum * (self._updated - self._labels)
-        ahead += over(self._momentum) * (self._updated - self._point)
+        momentum = self._updated.new_tensor(self._momentum).view(-1, 1, 1, 1)
+        beyond = self._updated.new_tensor([over(m) for m in self._momentum]).view(-1, 1, 1, 1)
+        ahead = self._updated + momentum * (self._updated - self._labels)
+        ahead += beyond * (self._updated - self._point)
         ahead = torch.maximum(ahead, self._updated / 4)
         self._labels, self._point = self._updated, ahead / ahead.sum(CLASS_DIM, keepdim=True)
 
@@ -70,7 +73,7 @@ class TorchSweep:
     def settle(self) -> tuple[Tensor, Tensor]:
         """Divide by the sums; the energy is that of one sweep more, whose result is not used."""
         self._labels = self._point = self._labels / self._labels.sum(CLASS_DIM, keepdim=True)
-        terms, _ = self.sweep(self._labels.new_zeros(len(self._labels)))
+        terms, _ = self.sweep([0.0] * len(self._labels))
         return self._labels.contiguous(), terms
 
 

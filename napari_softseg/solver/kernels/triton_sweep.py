@@ -7,6 +7,7 @@ when it is first asked for, in seconds, and keeps the code on disk.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from functools import cache
 from types import ModuleType
 
@@ -46,7 +47,7 @@ def _runs(device: torch.device, n_classes: int, relaxation: str, cross_entropy: 
         cross_entropy=cross_entropy or CrossEntropy.CCE,
     )
     try:
-        TritonSweep(problem, uniform).sweep(torch.zeros(1, device=device))
+        TritonSweep(problem, uniform).sweep([0.0])
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # noqa: BLE001 - no Triton, no C compiler, a device too old, damaged code on disk
@@ -94,13 +95,13 @@ class TritonSweep:
         self._point = [start.clone(), torch.empty_like(start)]
         self._sigma = start if problem.sigma is None else problem.sigma.to(start).contiguous()
 
-    def sweep(self, momentum: Tensor) -> tuple[Tensor, Tensor]:
+    def sweep(self, momentum: Sequence[float]) -> tuple[Tensor, Tensor]:
         """Update all pixels at once; waits for nothing."""
         problem = self._problem
         batch, n_classes, height, width = self._labels[0].shape
         classes, pixels = tile_of(n_classes, self._relaxation, self._cross_entropy)
         tiles = (height * width + pixels - 1) // pixels
-        report = torch.zeros((batch, 3, tiles), device=momentum.device)
+        report = torch.zeros((batch, 3, tiles), device=self._free.device)
         with torch.cuda.device_of(report):
             kernels().sweep_tile[tiles, batch](
                 self._point[0],
@@ -109,7 +110,7 @@ class TritonSweep:
                 self._free,
                 self._weights,
                 self._offsets,
-                momentum.float(),
+                torch.tensor(momentum, dtype=torch.float32, device=self._free.device),
                 self._labels[1],
                 self._point[1],
                 report,
@@ -148,5 +149,5 @@ class TritonSweep:
         free = self._problem.free
         labels.div_(torch.where(free.unsqueeze(CLASS_DIM), labels.sum(CLASS_DIM, keepdim=True), 1))
         self.restart(torch.ones_like(free[:, 0, 0]))
-        terms, _ = self.sweep(torch.zeros_like(free[:, 0, 0], dtype=torch.float64))
+        terms, _ = self.sweep([0.0] * len(free))
         return labels, terms
