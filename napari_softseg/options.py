@@ -70,7 +70,7 @@ class Neighborhood(Choice):
 class Unary(Choice):
     """Where sigma, the first guess for every pixel, comes from."""
 
-    CLASSIFIER = "classifier", "a pixel classifier trained on the strokes"
+    CLASSIFIER = "classifier", "a pixel classifier trained on the strokes, and which strokes are near"
     NONE = "none", "no guess: colours spread from the strokes alone"
 
 

@@ -220,10 +220,11 @@ def iter_solve_blocks(
         todo = [place for place in tiling.places() if ended[place] == UNDONE]
         total, before = ended.size, ended.size - len(todo)
         if todo and not (stop and stop.is_set()):
-            source: UnarySource = (
-                (yield from iter_fit(inputs, survey, step, tiling, halo)) if given is None else given
+            source: UnarySource
+            source, near = (
+                (yield from iter_fit(inputs, survey, step, tiling, halo)) if given is None else (given, None)
             )
-            job = BlockJob(inputs, source, step, survey.rule, tiling, halo, chosen, store)
+            job = BlockJob(inputs, source, step, survey.rule, tiling, halo, chosen, store, near)
             for finished in pool.run(job, todo, stop):
                 yield SolveProgress("solve", before + finished, total)
     ended = store.done()

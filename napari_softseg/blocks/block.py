@@ -23,6 +23,7 @@ from napari_softseg.solver.device import is_out_of_memory, resolve_device
 from napari_softseg.solver.intensity import IntensityRule
 from napari_softseg.solver.solution import Status, drain
 from napari_softseg.unary.classifier import ImageFeatures, StrokeClassifier
+from napari_softseg.unary.nearness import Nearness
 
 UnarySource = StrokeClassifier | Plane | Callable[[npt.NDArray[Any], tuple[int, ...]], npt.NDArray[Any]]
 """A fitted classifier, probabilities (K, H, W), or a model called with a block's pixels and the classes."""
@@ -50,6 +51,8 @@ class BlockJob:
         How to solve.
     store : BlockStore
         Where the result goes.
+    near : Nearness or None
+        What the places of the strokes say, beside a classifier.
     """
 
     inputs: Inputs
@@ -60,6 +63,7 @@ class BlockJob:
     halo: int
     options: SolveOptions
     store: BlockStore
+    near: Nearness | None = None
 
     def solve(self, place: tuple[int, int], stop: threading.Event | None = None) -> Status:
         """Solve the block at a place of the grid and write it, unless `stop` is set before the end."""
@@ -100,7 +104,8 @@ class BlockJob:
         stop: threading.Event | None,
     ) -> npt.NDArray[np.float32]:
         if isinstance(self.unary, StrokeClassifier):
-            return self.unary.predict(ImageFeatures(intensity, self.step), stop=stop)
+            sigma = self.unary.predict(ImageFeatures(intensity, self.step), stop=stop)
+            return sigma if self.near is None else self.near.mixed(sigma, *outer.slices)
         classes, shape = self.store.classes, (outer.height, outer.width)
         if isinstance(self.unary, Plane):
             return checked_unary(np.moveaxis(self.unary.read(*outer.slices), -1, 0), len(classes), shape)

@@ -35,6 +35,7 @@ from napari_softseg.unary.classifier import (
     StrokeClassifier,
     stroke_cells,
 )
+from napari_softseg.unary.nearness import MOST_PIXELS, Nearness, nearness
 
 _BAND_BYTES = 32_000_000
 _BAND_ROWS = 512
@@ -154,12 +155,12 @@ def iter_survey(
 
 def iter_fit(
     inputs: Inputs, survey: Survey, step: int, tiling: Tiling, halo: int
-) -> Generator[SolveProgress, None, StrokeClassifier]:
-    """Fit the classifier on the strokes of the whole image; yields progress.
+) -> Generator[SolveProgress, None, tuple[StrokeClassifier, Nearness | None]]:
+    """Fit the classifier on the strokes of the whole image, and find what is near to them; yields progress.
 
     It is fitted on the same grid cells as if the image came in one piece, and on the same features: trees
     that split a little differently would differ everywhere, not only at the seams. Patches of the image,
-    no larger than a block with its halo, are read one at a time.
+    no larger than a block with its halo, are read one at a time. In large images nearness counts for nothing (None).
     """
     side = max(SMALLEST, tiling.block + 2 * halo - 2 * _MARGIN)
     chosen = [np.zeros((0, 2), dtype=np.int64) for _ in survey.classes]
@@ -181,7 +182,15 @@ def iter_fit(
         rows[here] = features.columns[inside[:, 0] * -(-around.width // step) + inside[:, 1]]
     assert rows is not None
     ends = np.cumsum([len(part) for part in chosen])
-    return StrokeClassifier.from_samples(np.split(rows, ends[:-1]))
+    samples = np.split(rows, ends[:-1])
+    classifier = StrokeClassifier.from_samples(samples)
+    height, width = tiling.size
+    if height * width > MOST_PIXELS:
+        return classifier, None
+    whole = Window(0, height, 0, width)
+    intensity = survey.rule.apply(inputs.image.read(*whole.slices), inputs.valid(whole))
+    seeds = inputs.seeds(whole, survey.classes)
+    return classifier, nearness(intensity, seeds, samples, [part // step for part in chosen])
 
 
 def _chosen_cells(inputs: Inputs, survey: Survey, value: int, step: int) -> npt.NDArray[np.int64]:

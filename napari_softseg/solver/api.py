@@ -230,12 +230,13 @@ def _sigma(
     if isinstance(unary, str):
         if chosen.unary == Unary.NONE or chosen.eta == 0:
             return None
-        from napari_softseg.unary.classifier import classify_planes, classify_strokes
+        from napari_softseg.unary.classifier import classify_planes
+        from napari_softseg.unary.nearness import looks_and_nearness
 
         if seeds.ndim == 3:
             planes = intensity.reshape(*seeds.shape, -1)
             return classify_planes(planes, seeds, len(values), stop=stop)
-        return classify_strokes(intensity, seeds, len(values), stop=stop)
+        return looks_and_nearness(intensity, seeds, len(values), stop=stop)
     return checked_unary(unary(pixels, values), len(values), seeds.shape) if callable(unary) else unary
 
 

@@ -121,12 +121,14 @@ class StrokeClassifier:
         found: list[list[npt.NDArray[np.float32]]] = [[] for _ in range(n_classes)]
         for features, seeds in patches:
             for k in range(n_classes):
-                cells = _thinned(stroke_cells(seeds == k, features.step))
+                cells = thinned(stroke_cells(seeds == k, features.step))
                 found[k].append(features.columns[cells])
-        return cls.from_samples([_thinned(np.concatenate(parts)) for parts in found])
+        return cls.from_samples([thinned(np.concatenate(parts)) for parts in found])
 
     @classmethod
-    def from_samples(cls, samples: Sequence[npt.NDArray[np.float32]]) -> StrokeClassifier:
+    def from_samples(
+        cls, samples: Sequence[npt.NDArray[np.float32]], *, trees: int = _TREES
+    ) -> StrokeClassifier:
         """Return a classifier fitted on (n, F) feature rows, one array per class; not all are empty."""
         present = np.array([k for k, part in enumerate(samples) if len(part)])
 
@@ -149,7 +151,7 @@ class StrokeClassifier:
         # Single trees in our own threads: scikit-learn's forest swaps the process's warning filters from
         # its threads, and adds up votes in the order they arrive, so that the last bits would differ.
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            return cls(len(samples), present, list(pool.map(grown, range(_TREES))))
+            return cls(len(samples), present, list(pool.map(grown, range(trees))))
 
     def predict(
         self, features: ImageFeatures, *, stop: threading.Event | None = None
@@ -165,6 +167,10 @@ class StrokeClassifier:
             return np.full((self.n_classes, height, width), 1 / self.n_classes, dtype=np.float32)
         with lone_workers(1) as pool:
             return pool.submit(self._distributions, scores, features).result()
+
+    def votes(self, rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Return the trees' mean votes for the classes `present`, (n, classes), on (n, F) feature rows."""
+        return _votes_of(self.trees, rows, threading.Event()) / np.float32(len(self.trees))
 
     def _distributions(self, scores: Tensor, features: ImageFeatures) -> npt.NDArray[np.float32]:
         height, width = features.size
@@ -235,7 +241,7 @@ def classify_strokes(
     """
     if stop is not None and stop.is_set():
         return np.full((n_classes, *seeds.shape), 1 / n_classes, dtype=np.float32)
-    features = _features_of(image)
+    features = features_of(image)
     return StrokeClassifier.fit([(features, seeds)], n_classes).predict(features, stop=stop)
 
 
@@ -276,7 +282,7 @@ def classify_planes(
 _last: list[tuple[npt.NDArray[np.float32], ImageFeatures]] = []
 
 
-def _features_of(image: npt.NDArray[np.float32]) -> ImageFeatures:
+def features_of(image: npt.NDArray[np.float32]) -> ImageFeatures:
     """Return the image's features; those of the last image are kept, for its next stroke."""
     for known, features in _last:
         if np.array_equal(known, image):
@@ -293,7 +299,7 @@ def stroke_cells(painted: npt.NDArray[np.bool_], step: int) -> npt.NDArray[np.in
     return np.unique((rows // step) * -(-painted.shape[1] // step) + columns // step)
 
 
-def _thinned(found: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def thinned(found: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return the cap per class of the rows, evenly spaced."""
     count = min(found.shape[0], SAMPLES_PER_CLASS)
     return found[np.linspace(0, found.shape[0] - 1, count).astype(np.int64)]
