@@ -23,6 +23,7 @@ from napari_softseg.solver.device import is_out_of_memory, resolve_device
 from napari_softseg.solver.intensity import IntensityRule
 from napari_softseg.solver.solution import Status, drain
 from napari_softseg.unary.classifier import ImageFeatures, StrokeClassifier
+from napari_softseg.unary.pretrained import PretrainedFeatures
 
 UnarySource = StrokeClassifier | Plane | Callable[[npt.NDArray[Any], tuple[int, ...]], npt.NDArray[Any]]
 """A fitted classifier, probabilities (K, H, W), or a model called with a block's pixels and the classes."""
@@ -50,6 +51,8 @@ class BlockJob:
         How to solve.
     store : BlockStore
         Where the result goes.
+    network : PretrainedFeatures, optional
+        What the classifier was fitted with.
     """
 
     inputs: Inputs
@@ -60,6 +63,7 @@ class BlockJob:
     halo: int
     options: SolveOptions
     store: BlockStore
+    network: PretrainedFeatures | None = None
 
     def solve(self, place: tuple[int, int], stop: threading.Event | None = None) -> Status:
         """Solve the block at a place of the grid and write it, unless `stop` is set before the end."""
@@ -100,7 +104,8 @@ class BlockJob:
         stop: threading.Event | None,
     ) -> npt.NDArray[np.float32]:
         if isinstance(self.unary, StrokeClassifier):
-            return self.unary.predict(ImageFeatures(intensity, self.step), stop=stop)
+            features = ImageFeatures(intensity, self.step, self.network, (outer.top, outer.left))
+            return self.unary.predict(features, stop=stop)
         classes, shape = self.store.classes, (outer.height, outer.width)
         if isinstance(self.unary, Plane):
             return checked_unary(np.moveaxis(self.unary.read(*outer.slices), -1, 0), len(classes), shape)

@@ -35,6 +35,7 @@ from napari_softseg.unary.classifier import (
     StrokeClassifier,
     stroke_cells,
 )
+from napari_softseg.unary.pretrained import PretrainedFeatures
 
 _BAND_BYTES = 32_000_000
 _BAND_ROWS = 512
@@ -153,7 +154,12 @@ def iter_survey(
 
 
 def iter_fit(
-    inputs: Inputs, survey: Survey, step: int, tiling: Tiling, halo: int
+    inputs: Inputs,
+    survey: Survey,
+    step: int,
+    tiling: Tiling,
+    halo: int,
+    network: PretrainedFeatures | None = None,
 ) -> Generator[SolveProgress, None, StrokeClassifier]:
     """Fit the classifier on the strokes of the whole image; yields progress.
 
@@ -174,7 +180,8 @@ def iter_fit(
         (top, left), (bottom, right) = cells[here].min(axis=0), cells[here].max(axis=0) + 1
         around = Window(*_aligned(top, bottom), *_aligned(left, right)).widened(_MARGIN, tiling.size)
         pixels = inputs.image.read(*around.slices)
-        features = ImageFeatures(survey.rule.apply(pixels, inputs.valid(around)), step)
+        intensity = survey.rule.apply(pixels, inputs.valid(around))
+        features = ImageFeatures(intensity, step, network, (around.top, around.left))
         if rows is None:
             rows = np.empty((len(cells), features.columns.shape[1]), dtype=np.float32)
         inside = (cells[here] - [around.top, around.left]) // step
