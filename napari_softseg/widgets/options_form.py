@@ -21,7 +21,7 @@ class OptionsForm(OptionForm):
         "lambda_": "smoothness",
         "bandwidth": "bandwidth",
         "unary": "first guess",
-        "weights": "its network",
+        "weights": "weights",
         "eta": "trust in it, η",
         "cross_entropy": "cross-entropy",
         "neighborhood": "neighbours",
