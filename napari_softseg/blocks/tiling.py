@@ -31,7 +31,7 @@ PROGRAM = 1_100_000_000
 PER_PIXEL, PER_CHANNEL, PER_CLASS, PER_EDGE = 100, 30, 40, 12
 """Bytes for every pixel of a block and its halo at the peak: in any case, per channel, class and edge."""
 
-PER_PIXEL_PRETRAINED = 150
+PER_PIXEL_PRETRAINED = 300
 """The same, where a pretrained network's features stand beside the classifier's own."""
 
 CHUNKS_AT_A_TIME = 10

@@ -56,12 +56,12 @@ def test_blocks_give_what_one_piece_gives(large: Large, tmp_path: Path, options:
 
 def test_pretrained_features_in_blocks(large: Large, tmp_path: Path, random_weights: str) -> None:
     """Blocks begin between the network's coarsest pixels as well: 88 and 96 are multiples of 8, 84 and 92 are not."""
-    learned = {"unary": "pretrained", "weights": random_weights, "device": "cpu"}
+    learned: dict[str, Any] = {"unary": "pretrained", "weights": random_weights, "device": "cpu"}
     whole = solve(large.image, large.scribbles, **learned)
     assert off(whole.probabilities, large.whole.probabilities).mean() > 0.01
-    for number, sizes in enumerate(({"block": 172, "halo": 96}, {"block": 164, "halo": 92})):
-        out = tmp_path / f"{number}.zarr"
-        found = solve_blocks(large.image, large.scribbles, out, **learned, **sizes)
+    for block, halo in ((172, 96), (164, 92)):
+        sizes = {"block": block, "halo": halo}
+        found = solve_blocks(large.image, large.scribbles, tmp_path / f"{block}.zarr", **learned | sizes)
         difference = off(found.probabilities(ALL, ALL), whole.probabilities)
         assert difference.mean() < 0.01
         assert (found.labels[:] != whole.labels).mean() < 0.005

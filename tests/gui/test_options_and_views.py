@@ -59,12 +59,14 @@ def test_weights_can_be_chosen_where_they_count(
 ) -> None:
     form = OptionsForm()
     qtbot.addWidget(form)
-    assert not form["weights"].enabled
-    form["unary"].value = "pretrained"
-    assert form["weights"].enabled
-    form.by_network = True
-    assert not form["weights"].enabled
-    form.by_network = False
+    for unary, by_network in (
+        ("classifier", False),
+        ("pretrained", True),
+        ("none", False),
+        ("pretrained", False),
+    ):
+        form["unary"].value, form.by_network = unary, by_network
+        assert form["weights"].enabled is (unary == "pretrained" and not by_network)
 
     heard: list[SolveOptions] = []
     form.changed.connect(lambda: heard.append(form.options()))

@@ -6,6 +6,7 @@ import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -160,7 +161,12 @@ def test_the_same_twice_and_kept_for_the_next_stroke(
     image, seeds, _ = hidden_textures()
     looks: list[int] = []
     look = PretrainedFeatures._look
-    monkeypatch.setattr(PretrainedFeatures, "_look", lambda *given: (looks.append(1), look(*given))[1])
+
+    def counted(*given: Any) -> None:
+        looks.append(1)
+        look(*given)
+
+    monkeypatch.setattr(PretrainedFeatures, "_look", counted)
     monkeypatch.setattr(classifier, "_last", [])
     first = classify_strokes(image, seeds, 2, network=network)
     assert looks
