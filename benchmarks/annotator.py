@@ -213,6 +213,7 @@ METHODS: dict[str, Callable[[Case], Labeller]] = {
     PEER: lambda _: walker,
     "random forest": forest_of,
 }
+PRETRAINED = "ours, unary pretrained"
 NETWORK = "ours, with the network"
 """What makes a labeller for an image."""
 
@@ -343,6 +344,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
     parser.add_argument("--model", type=Path, help="also with this network for the first guess")
+    parser.add_argument("--weights", help="also with unary pretrained and these weights: imagenet or a file")
     parser.add_argument("--keep", type=Path, help="JSON file of runs: what it holds is not run again")
     parser.add_argument(
         "--write",
@@ -357,6 +359,8 @@ def main() -> int:
         :: args.every
     ]
     methods = {name: METHODS[name] for name in args.methods}
+    if args.weights:
+        methods[PRETRAINED] = lambda _: ours("pretrained", args.weights)
     if args.model:
         methods[NETWORK] = network_of(args.model)
     kept = kept_runs(args.keep)

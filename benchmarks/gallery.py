@@ -25,6 +25,7 @@ from skimage.segmentation import random_walker
 from sklearn.ensemble import RandomForestClassifier
 
 from napari_softseg import solve
+from napari_softseg.options import DEFAULTS
 from napari_softseg.solver.intensity import to_intensity
 from napari_softseg.unary.classifier import classify_strokes
 
@@ -53,9 +54,11 @@ class Case:
         return np.where(self.scribbles == IGNORE, -1, found).astype(np.int64)
 
 
-def ours(unary: str) -> Callable[[Case], Array]:
+def ours(unary: str, weights: str = DEFAULTS.weights) -> Callable[[Case], Array]:
     """Return the complete solve with default options and this unary."""
-    return lambda case: solve(case.image, case.scribbles, unary=unary, unlabelled=IGNORE).labels
+    return lambda case: (
+        solve(case.image, case.scribbles, unary=unary, weights=weights, unlabelled=IGNORE).labels
+    )
 
 
 def classifier_alone(case: Case) -> Array:
@@ -133,7 +136,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data" / "gallery")
     parser.add_argument("--per-image", action="store_true", help="also print the mean IoU of every image")
+    parser.add_argument("--weights", help="also with unary pretrained and these weights: imagenet or a file")
     args = parser.parse_args()
+    methods = dict(METHODS)
+    if args.weights:
+        methods["ours, unary pretrained"] = ours("pretrained", args.weights)
     if not (args.data / "images").is_dir():
         print(f"No gallery at {args.data}: name its folder with --data.", file=sys.stderr)
         return 2
@@ -142,7 +149,7 @@ def main() -> int:
     print(f"- {len(cases)} images of {args.data.name}\n", flush=True)
     scores: dict[str, list[float]] = {}
     print("| method | mean IoU | median s per image | slowest s |\n|---|---|---|---|")
-    for name, method in METHODS.items():
+    for name, method in methods.items():
         method(cases[0])  # the first call pays for imports and compilation
         seconds, scores[name] = [], []
         for case in cases:
@@ -153,9 +160,9 @@ def main() -> int:
         figures = f"{mean(scores[name]):.3f} | {median(seconds):.2f} | {max(seconds):.2f}"
         print(f"| {name} | {figures} |", flush=True)
     if args.per_image:
-        print("\n| image | " + " | ".join(METHODS) + " |\n|---" + "|---" * len(METHODS) + "|")
+        print("\n| image | " + " | ".join(methods) + " |\n|---" + "|---" * len(methods) + "|")
         for i, case in enumerate(cases):
-            print(f"| {case.name} | " + " | ".join(f"{scores[m][i]:.3f}" for m in METHODS) + " |")
+            print(f"| {case.name} | " + " | ".join(f"{scores[m][i]:.3f}" for m in methods) + " |")
     return 0
 
 

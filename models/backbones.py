@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -72,6 +73,43 @@ class Features(nn.Module):
             if name == self._low:
                 low = features
         return low, features
+
+
+class FirstLayers(nn.Module):
+    """The first layers of a classification network as they are: a feature map at every stride 2, 4 and 8.
+
+    Parameters
+    ----------
+    network
+        One of torchvision's, see :func:`classification_network`.
+    in_channels
+        C, see :func:`adapt_channels`.
+    """
+
+    STRIDES = (2, 4, 8)
+
+    def __init__(self, network: nn.Module, in_channels: int) -> None:
+        super().__init__()
+        layers = _layers_without_head(network)
+        _adapt_first(layers, in_channels)
+        self.stages = nn.ModuleList(nn.Sequential() for _ in self.STRIDES)
+        stride = 1
+        for layer in layers.values():
+            stride *= 2 if _strided(layer) else 1
+            if stride > self.STRIDES[-1]:
+                break
+            stage: Any = self.stages[self.STRIDES.index(max(stride, self.STRIDES[0]))]
+            stage.append(layer)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Return the last features of every stride s, of normalised images (B, C, H, W) float32.
+
+        Each is (B, channels, ceil(H / s), ceil(W / s)); feature (i, j) is centred on pixel (i * s, j * s).
+        """
+        maps = [images]
+        for stage in self.stages:
+            maps.append(stage(maps[-1]))
+        return maps[1:]
 
 
 def classification_network(backbone: str) -> nn.Module:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import pickle
+import socket
 import warnings
-from collections.abc import Mapping
-from contextlib import redirect_stdout
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -24,6 +25,8 @@ from napari_softseg.models.files import LoadedModel, is_model, load_model
 from napari_softseg.models.torchvision_import import torchvision
 
 SHOWN_NAMES = 3
+_PATIENCE = 30.0
+"""Seconds that a download waits for a server that says nothing."""
 DAMAGED = (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError)
 """What torch raises for files that are cut off, no weights, or cannot be downloaded."""
 
@@ -51,16 +54,38 @@ def build_model(
     InputError
         If the weights cannot be had, are damaged, or do not fit the backbone; says what to do.
     """
-    network = classification_network(config.backbone)
-    if str(weights) not in ("none", "imagenet") and is_model(Path(weights)):
-        model = DeepLabV3Plus(config, network)
+    if str(weights) == "none":
+        return DeepLabV3Plus(config, classification_network(config.backbone))
+    if str(weights) != "imagenet" and is_model(Path(weights)):
+        model = DeepLabV3Plus(config, classification_network(config.backbone))
         _take_over(model, load_model(weights), str(weights))
         return model
+    return DeepLabV3Plus(config, pretrained_network(config.backbone, weights, progress=progress))
+
+
+def pretrained_network(backbone: str, weights: str | Path, *, progress: bool = False) -> nn.Module:
+    """Return a classification network of torchvision with weights; its classifier's are random.
+
+    Parameters
+    ----------
+    backbone
+        Its name, one of :class:`Backbone`.
+    weights
+        ``imagenet``, or a file of a classification network; see :func:`build_model`.
+    progress
+        Whether a download shows a bar on stderr.
+
+    Raises
+    ------
+    InputError
+        If the weights cannot be had, are damaged, or do not fit the backbone; says what to do.
+    """
+    network = classification_network(backbone)
     if str(weights) == "imagenet":
-        _fill(network, _download(config.backbone, progress), f"ImageNet weights for {config.backbone}")
-    elif str(weights) != "none":
-        _fill(network, read_tensors(Path(weights)), str(weights))
-    return DeepLabV3Plus(config, network)
+        _fill(network, _download(backbone, progress), backbone, f"ImageNet weights for {backbone}")
+    else:
+        _fill(network, read_tensors(Path(weights)), backbone, str(weights))
+    return network
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -92,9 +117,10 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 def _download(backbone: str, progress: bool) -> dict[str, Tensor]:
     wanted = torchvision().get_model_weights(Backbone.named(backbone).value).IMAGENET1K_V1
     cached = Path(torch.hub.get_dir(), "checkpoints", Path(wanted.url).name)
-    way_out = f"download {wanted.url} elsewhere and give the file with --weights PATH, or put it at {cached}"
+    way_out = f"download {wanted.url} elsewhere and give the file as weights (--weights PATH), or put it at {cached}"
     try:
-        with redirect_stdout(io.StringIO()):  # torch announces the download where our results go
+        # torch announces the download where our results go, and would wait for ever
+        with redirect_stdout(io.StringIO()), _impatient():
             tensors: dict[str, Tensor] = wanted.get_state_dict(
                 progress=progress, check_hash=True, weights_only=True, map_location="cpu"
             )
@@ -109,13 +135,23 @@ def _download(backbone: str, progress: bool) -> dict[str, Tensor]:
     return tensors
 
 
+@contextmanager
+def _impatient() -> Iterator[None]:
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_PATIENCE)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
 def _reason(error: Exception) -> str:
     if isinstance(error, pickle.UnpicklingError):
         return "nothing else is unpickled"  # torch's own text tells how to run the code in it
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
-def _fill(network: nn.Module, given: Mapping[str, Tensor], source: str) -> None:
+def _fill(network: nn.Module, given: Mapping[str, Tensor], backbone: str, source: str) -> None:
     """Copy `given` into all of a classification network but its classifier, or say what differs."""
     own = network.state_dict()
     classifier = classifier_prefix(network)
@@ -137,7 +173,8 @@ def _fill(network: nn.Module, given: Mapping[str, Tensor], source: str) -> None:
     ]
     if said := "; ".join(filter(None, complaints)):
         raise InputError(
-            f"{source} does not fit the backbone: it {said}. Choose the backbone it was made for."
+            f"{source} does not fit the backbone: it {said}. "
+            f"Give weights of {backbone}, or choose the backbone it was made for."
         )
     network.load_state_dict({name: given[name] for name in needed & found}, strict=False)
 

@@ -71,6 +71,7 @@ class Unary(Choice):
     """Where sigma, the first guess for every pixel, comes from."""
 
     CLASSIFIER = "classifier", "a pixel classifier trained on the strokes, and which strokes are near"
+    PRETRAINED = "pretrained", "the same, which also sees what a network trained on ImageNet sees"
     NONE = "none", "no guess: colours spread from the strokes alone"
 
 
@@ -96,6 +97,10 @@ class SolveOptions:
     unary: str = field(
         default=Unary.CLASSIFIER,
         metadata={"help": "first guess for every pixel", "choices": Unary},
+    )
+    weights: str = field(
+        default="imagenet",
+        metadata={"help": "unary pretrained only: weights of its network, imagenet (a download) or a file"},
     )
     relaxation: str = field(
         default=Relaxation.CD,

@@ -35,7 +35,7 @@ from napari_softseg.blocks.tiling import (
 )
 from napari_softseg.errors import InputError
 from napari_softseg.options import Neighborhood, SolveOptions, Unary
-from napari_softseg.solver.api import UnaryModel, check_method
+from napari_softseg.solver.api import UnaryModel, check_method, iter_pretrained
 from napari_softseg.solver.device import resolve_device
 from napari_softseg.solver.solution import SolveProgress, Status, drain
 from napari_softseg.unary.classifier import ALIGNMENT, grid_step
@@ -163,6 +163,7 @@ def iter_solve_blocks(
         Start over where the result of another run is in the way.
     unary : str, (K, H, W) array or callable
         As for :func:`napari_softseg.solve`; a callable gets the pixels of a block. ``"none"`` is refused.
+        ``"pretrained"`` sees in a block what it sees in the whole image, up to the halo.
     mask : (H, W) array, optional
         Non-zero on the pixels to use.
     classes : sequence of int, optional
@@ -193,6 +194,9 @@ def iter_solve_blocks(
     check_chunks(inputs.image.chunk_bytes, bound, workers or 1)
     size = inputs.image.size
     step = grid_step(*size)
+    network = None
+    if isinstance(unary, str):
+        network = yield from iter_pretrained(chosen, inputs.image.channels or 1, stop)
     survey = yield from iter_survey(inputs, step, classes)
     names = (class_names or _numbered)(survey.classes)
     n_classes = len(survey.classes)
@@ -204,7 +208,12 @@ def iter_solve_blocks(
         )
 
     with open_pool(scheduler, workers) as pool:
-        per_pixel = bytes_per_pixel(n_classes, inputs.image.channels or 1, chosen.neighborhood)
+        per_pixel = bytes_per_pixel(
+            n_classes,
+            inputs.image.channels or 1,
+            chosen.neighborhood,
+            pretrained=given is None and chosen.unary == Unary.PRETRAINED,
+        )
         side = chosen_block(side, halo, bound, pool.per_process, per_pixel, size)
         tiling = Tiling(size, side)
         store = open_store(
@@ -222,9 +231,11 @@ def iter_solve_blocks(
         if todo and not (stop and stop.is_set()):
             source: UnarySource
             source, near = (
-                (yield from iter_fit(inputs, survey, step, tiling, halo)) if given is None else (given, None)
+                (yield from iter_fit(inputs, survey, step, tiling, halo, network))
+                if given is None
+                else (given, None)
             )
-            job = BlockJob(inputs, source, step, survey.rule, tiling, halo, chosen, store, near)
+            job = BlockJob(inputs, source, step, survey.rule, tiling, halo, chosen, store, network, near)
             for finished in pool.run(job, todo, stop):
                 yield SolveProgress("solve", before + finished, total)
     ended = store.done()
@@ -251,7 +262,7 @@ def _check_local(chosen: SolveOptions, unary_none: bool) -> None:
     if unary_none or chosen.eta == 0:
         raise InputError(
             "Blocks need a first guess: without one (unary none, or eta 0) labels spread from stroke to stroke "
-            "across the whole image, which no block sees; take unary classifier or your own."
+            "across the whole image, which no block sees; take unary classifier, pretrained or your own."
         )
     if chosen.neighborhood == Neighborhood.DN:
         raise InputError(

@@ -24,6 +24,7 @@ from napari_softseg.solver.intensity import IntensityRule
 from napari_softseg.solver.solution import Status, drain
 from napari_softseg.unary.classifier import ImageFeatures, StrokeClassifier
 from napari_softseg.unary.nearness import Nearness
+from napari_softseg.unary.pretrained import PretrainedFeatures
 
 UnarySource = StrokeClassifier | Plane | Callable[[npt.NDArray[Any], tuple[int, ...]], npt.NDArray[Any]]
 """A fitted classifier, probabilities (K, H, W), or a model called with a block's pixels and the classes."""
@@ -51,7 +52,9 @@ class BlockJob:
         How to solve.
     store : BlockStore
         Where the result goes.
-    near : Nearness or None
+    network : PretrainedFeatures, optional
+        What the classifier was fitted with.
+    near : Nearness, optional
         What the places of the strokes say, beside a classifier.
     """
 
@@ -63,6 +66,7 @@ class BlockJob:
     halo: int
     options: SolveOptions
     store: BlockStore
+    network: PretrainedFeatures | None = None
     near: Nearness | None = None
 
     def solve(self, place: tuple[int, int], stop: threading.Event | None = None) -> Status:
@@ -104,7 +108,8 @@ class BlockJob:
         stop: threading.Event | None,
     ) -> npt.NDArray[np.float32]:
         if isinstance(self.unary, StrokeClassifier):
-            sigma = self.unary.predict(ImageFeatures(intensity, self.step), stop=stop)
+            features = ImageFeatures(intensity, self.step, self.network, (outer.top, outer.left))
+            sigma = self.unary.predict(features, stop=stop)
             return sigma if self.near is None else self.near.mixed(sigma, *outer.slices)
         classes, shape = self.store.classes, (outer.height, outer.width)
         if isinstance(self.unary, Plane):

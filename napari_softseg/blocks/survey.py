@@ -36,6 +36,7 @@ from napari_softseg.unary.classifier import (
     stroke_cells,
 )
 from napari_softseg.unary.nearness import MOST_PIXELS, Nearness, nearness
+from napari_softseg.unary.pretrained import PretrainedFeatures
 
 _BAND_BYTES = 32_000_000
 _BAND_ROWS = 512
@@ -154,7 +155,12 @@ def iter_survey(
 
 
 def iter_fit(
-    inputs: Inputs, survey: Survey, step: int, tiling: Tiling, halo: int
+    inputs: Inputs,
+    survey: Survey,
+    step: int,
+    tiling: Tiling,
+    halo: int,
+    network: PretrainedFeatures | None = None,
 ) -> Generator[SolveProgress, None, tuple[StrokeClassifier, Nearness | None]]:
     """Fit the classifier on the strokes of the whole image, and find what is near to them; yields progress.
 
@@ -175,7 +181,8 @@ def iter_fit(
         (top, left), (bottom, right) = cells[here].min(axis=0), cells[here].max(axis=0) + 1
         around = Window(*_aligned(top, bottom), *_aligned(left, right)).widened(_MARGIN, tiling.size)
         pixels = inputs.image.read(*around.slices)
-        features = ImageFeatures(survey.rule.apply(pixels, inputs.valid(around)), step)
+        intensity = survey.rule.apply(pixels, inputs.valid(around))
+        features = ImageFeatures(intensity, step, network, (around.top, around.left))
         if rows is None:
             rows = np.empty((len(cells), features.columns.shape[1]), dtype=np.float32)
         inside = (cells[here] - [around.top, around.left]) // step

@@ -4,6 +4,7 @@ Peak memory is at most
 
     PROGRAM + workers * (block + 2 * halo)^2 * per_pixel
     per_pixel = PER_PIXEL + PER_CHANNEL * channels + PER_CLASS * classes + PER_EDGE * edges
+                (+ PER_PIXEL_PRETRAINED, with the unary pretrained)
 
 with the constants measured below (``benchmarks/blocks.py --memory`` measures them again). Given the
 bound, that is solved for the block.
@@ -29,6 +30,9 @@ PROGRAM = 1_100_000_000
 
 PER_PIXEL, PER_CHANNEL, PER_CLASS, PER_EDGE = 100, 30, 40, 12
 """Bytes for every pixel of a block and its halo at the peak: in any case, per channel, class and edge."""
+
+PER_PIXEL_PRETRAINED = 300
+"""The same, where a pretrained network's features stand beside the classifier's own."""
 
 CHUNKS_AT_A_TIME = 10
 """Chunks that zarr decodes at a time, before the block's peak."""
@@ -128,10 +132,11 @@ class Tiling:
         return ((row, column) for row in range(rows) for column in range(columns))
 
 
-def bytes_per_pixel(classes: int, channels: int, neighborhood: str) -> int:
+def bytes_per_pixel(classes: int, channels: int, neighborhood: str, *, pretrained: bool = False) -> int:
     """Return the peak of memory for every pixel of a block and its halo."""
     edges = len(OFFSETS[Neighborhood.named(neighborhood)])
-    return PER_PIXEL + PER_CHANNEL * channels + PER_CLASS * classes + PER_EDGE * edges
+    learned = PER_PIXEL_PRETRAINED if pretrained else 0
+    return PER_PIXEL + PER_CHANNEL * channels + PER_CLASS * classes + PER_EDGE * edges + learned
 
 
 def memory_of(block: int, halo: int, workers: int, per_pixel: int) -> int:

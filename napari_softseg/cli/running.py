@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _STAGES = {
     "survey": "looking",
+    "weights": "loading weights",
     "unary": "first guess",
     "solve": "solving",
     "context": "looking at the whole",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
-from typing import Any
+from os import PathLike
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,9 @@ from napari_softseg.solver.random_walker import iter_random_walker
 from napari_softseg.solver.solution import Solution, SolveProgress, Status, drain
 from napari_softseg.solver.volume import volume_edges
 
+if TYPE_CHECKING:
+    from napari_softseg.unary.pretrained import PretrainedFeatures
+
 UnaryModel = Callable[[npt.NDArray[Any], tuple[int, ...]], npt.NDArray[np.floating[Any]]]
 """A trained model as the unary: called with the image and the class values, returns (K, H, W).
 
@@ -38,6 +42,7 @@ def solve(
     scribbles: npt.ArrayLike,
     *,
     unary: str | npt.ArrayLike | UnaryModel = DEFAULTS.unary,
+    weights: str | PathLike[str] = DEFAULTS.weights,
     relaxation: str = DEFAULTS.relaxation,
     cross_entropy: str = DEFAULTS.cross_entropy,
     neighborhood: str = DEFAULTS.neighborhood,
@@ -72,8 +77,12 @@ def solve(
         Class value 0..255 on strokes, `unlabelled` elsewhere; at least two classes, or as few as none where
         probabilities or a model are given as the unary, eta is above 0 and `classes` lists the classes.
     unary : str, (K, H, W) array or callable
-        ``"classifier"`` (a pixel classifier trained on the strokes), ``"none"``, probabilities with
-        the classes in ascending order, or a model called with (image, classes).
+        ``"classifier"`` (a pixel classifier trained on the strokes), ``"pretrained"`` (the same, which also
+        sees the features of a network trained on ImageNet), ``"none"``, probabilities with the classes in
+        ascending order, or a model called with (image, classes).
+    weights : str or path
+        Unary pretrained only: ``"imagenet"``, which is downloaded once, or a file of torchvision's
+        mobilenet_v2 (.pth, .pt or .safetensors).
     relaxation : str
         P: bl, q, nq, cce, lq or cd.
     cross_entropy : str
@@ -130,6 +139,7 @@ def solve(
             image,
             scribbles,
             unary=unary,
+            weights=weights,
             relaxation=relaxation,
             cross_entropy=cross_entropy,
             neighborhood=neighborhood,
@@ -187,8 +197,7 @@ def iter_solve(
     rows = (-1, shape[-1])  # planes of a volume lie one below the other from here on
     valid = None if valid is None else valid.reshape(rows)
     intensity = to_intensity(pixels.reshape(*rows, *pixels.shape[axes:]), valid)
-    yield SolveProgress("unary", 0, 1)
-    sigma = _sigma(unary, chosen, pixels, intensity, seeds, values, stop)
+    sigma = yield from _iter_sigma(unary, chosen, pixels, intensity, seeds, values, stop)
     guess_cut_short = stop is not None and stop.is_set()
 
     def attempt(device: torch.device) -> Generator[SolveProgress, None, Minimum]:
@@ -218,7 +227,7 @@ def iter_solve(
     )
 
 
-def _sigma(
+def _iter_sigma(
     unary: Any,
     chosen: SolveOptions,
     pixels: npt.NDArray[Any],
@@ -226,18 +235,37 @@ def _sigma(
     seeds: npt.NDArray[np.int64],
     values: tuple[int, ...],
     stop: threading.Event | None,
-) -> npt.NDArray[np.float32] | None:
-    if isinstance(unary, str):
-        if chosen.unary == Unary.NONE or chosen.eta == 0:
-            return None
+) -> Generator[SolveProgress, None, npt.NDArray[np.float32] | None]:
+    if isinstance(unary, str) and chosen.unary != Unary.NONE and chosen.eta > 0:
         from napari_softseg.unary.classifier import classify_planes
         from napari_softseg.unary.nearness import looks_and_nearness
 
+        network = yield from iter_pretrained(chosen, intensity.shape[-1], stop)
+        yield SolveProgress("unary", 0, 1)
         if seeds.ndim == 3:
             planes = intensity.reshape(*seeds.shape, -1)
-            return classify_planes(planes, seeds, len(values), stop=stop)
-        return looks_and_nearness(intensity, seeds, len(values), stop=stop)
+            return classify_planes(planes, seeds, len(values), network=network, stop=stop)
+        return looks_and_nearness(intensity, seeds, len(values), network=network, stop=stop)
+    yield SolveProgress("unary", 0, 1)
+    if isinstance(unary, str):
+        return None
     return checked_unary(unary(pixels, values), len(values), seeds.shape) if callable(unary) else unary
+
+
+def iter_pretrained(
+    chosen: SolveOptions, channels: int, stop: threading.Event | None
+) -> Generator[SolveProgress, None, PretrainedFeatures | None]:
+    """Load what the chosen unary needs of a pretrained network; yields progress where that takes time.
+
+    None if it needs nothing, or `stop` was set first.
+    """
+    if chosen.unary != Unary.PRETRAINED:
+        return None
+    from napari_softseg.unary.pretrained import is_loaded, pretrained_features
+
+    if not is_loaded(chosen.weights, channels):
+        yield SolveProgress("weights", 0, 1)
+    return pretrained_features(chosen.weights, channels, stop)
 
 
 def check_method(chosen: SolveOptions) -> None:

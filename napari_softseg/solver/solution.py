@@ -41,7 +41,10 @@ class SolveProgress:
     """One report of a running solve."""
 
     stage: str
-    """``"unary"`` or ``"solve"``; an image solved by blocks begins with ``"survey"``, ends with ``"pyramid"``."""
+    """``"unary"`` or ``"solve"``; before them ``"weights"`` where a pretrained network is loaded.
+
+    An image solved by blocks begins with ``"survey"``, ends with ``"pyramid"``.
+    """
     step: int
     """Sweeps done so far in this stage."""
     max_steps: int

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from napari_softseg.threads import lone_workers
 from napari_softseg.unary.features import color_planes, enlarge, halve, pixel_features, rounded
+from napari_softseg.unary.pretrained import PretrainedFeatures
 from napari_softseg.unary.smoothing import smooth_within_edges
 
 FLOOR = 0.02
@@ -46,10 +47,12 @@ SAMPLES_PER_CLASS = 1000
 
 _SAMPLES_PER_TREE = 250
 """Of every class."""
+_NETWORK_WORKERS = 8
+"""Most tiles that a pretrained network looks at at a time, of some 60 MB each."""
 _HALVE_ABOVE = 300 * 300
 _CHUNK = 16_384
 _KEEP_UP_TO = 3 * 2048 * 2048
-"""Features are kept for images of at most so many values: about 40 bytes a pixel."""
+"""Features are kept for images of at most so many values: about 40 bytes a pixel, 110 with a network's."""
 
 Seeds = npt.NDArray[np.int64]
 
@@ -71,19 +74,31 @@ class ImageFeatures:
         Intensities in 0..255; three channels are taken as sRGB.
     step : int
         1, or 2 to classify every second pixel (:func:`grid_step` of the whole image).
+    network : PretrainedFeatures, optional
+        Its features stand beside the classifier's own.
+    origin : (int, int)
+        Row and column of the image's first pixel in the image that it is a block of.
     """
 
-    def __init__(self, image: npt.NDArray[np.float32], step: int) -> None:
+    def __init__(
+        self,
+        image: npt.NDArray[np.float32],
+        step: int,
+        network: PretrainedFeatures | None = None,
+        origin: tuple[int, int] = (0, 0),
+    ) -> None:
         self.size: tuple[int, int] = image.shape[:2]
         self.step = step
-        with lone_workers(min(2, torch.get_num_threads())) as pool:
+        most = 2 if network is None else _NETWORK_WORKERS
+        with lone_workers(min(most, torch.get_num_threads())) as pool:
             self.planes = pool.submit(_grid_planes, image, step).result()
             """(C, h, w) float32 colours on the grid."""
             pooled = pool.submit(
                 smooth_within_edges, self.planes, self.planes, reach=REGION_REACH, contrast=REGION_CONTRAST
             )
             local = pool.submit(pixel_features, self.planes)
-            self.columns = pool.submit(_columns, local.result(), pooled.result()).result()
+            learned = () if network is None else (network.features(image, step, origin, pool),)
+            self.columns = pool.submit(_columns, local.result(), pooled.result(), *learned).result()
             """(h * w, F) float32: the features of every grid pixel."""
 
 
@@ -92,9 +107,14 @@ def _grid_planes(image: npt.NDArray[np.float32], step: int) -> Tensor:
     return halve(planes) if step == 2 else planes
 
 
-def _columns(local: Tensor, pooled: Tensor) -> npt.NDArray[np.float32]:
-    features: npt.NDArray[np.float32] = torch.cat([local, rounded(pooled)]).flatten(1).T.contiguous().numpy()
-    return features
+def _columns(local: Tensor, pooled: Tensor, *learned: Tensor) -> npt.NDArray[np.float32]:
+    parts = [local, rounded(pooled), *learned]
+    columns = np.empty((local[0].numel(), sum(map(len, parts))), dtype=np.float32)
+    end = 0
+    for part in parts:
+        begin, end = end, end + len(part)
+        columns[:, begin:end] = part.flatten(1).T.numpy()
+    return columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +239,7 @@ def classify_strokes(
     seeds: Seeds,
     n_classes: int,
     *,
+    network: PretrainedFeatures | None = None,
     stop: threading.Event | None = None,
 ) -> npt.NDArray[np.float32]:
     """Return the class distribution of every pixel as a classifier fitted on the strokes sees it.
@@ -231,6 +252,8 @@ def classify_strokes(
         Class index 0..n_classes-1 on strokes, -1 elsewhere; at least two classes have a stroke.
     n_classes : int
         K; a class without a stroke gets the floor only.
+    network : PretrainedFeatures, optional
+        Its features stand beside the classifier's own.
     stop : threading.Event, optional
         Set it from another thread to end early with the uniform distribution.
 
@@ -241,7 +264,7 @@ def classify_strokes(
     """
     if stop is not None and stop.is_set():
         return np.full((n_classes, *seeds.shape), 1 / n_classes, dtype=np.float32)
-    features = features_of(image)
+    features = features_of(image, network)
     return StrokeClassifier.fit([(features, seeds)], n_classes).predict(features, stop=stop)
 
 
@@ -250,6 +273,7 @@ def classify_planes(
     seeds: Seeds,
     n_classes: int,
     *,
+    network: PretrainedFeatures | None = None,
     stop: threading.Event | None = None,
 ) -> npt.NDArray[np.float32]:
     """Do what :func:`classify_strokes` does for a volume: one classifier, fitted on all planes with strokes.
@@ -259,6 +283,7 @@ def classify_planes(
     volume : (D, H, W, C) float32 array
     seeds : (D, H, W) int64 array
     n_classes : int
+    network : PretrainedFeatures, optional
     stop : threading.Event, optional
 
     Returns
@@ -271,25 +296,25 @@ def classify_planes(
         return result
     step = grid_step(*seeds.shape[1:])
     drawn = np.flatnonzero((seeds >= 0).any((1, 2)))
-    patches = ((ImageFeatures(volume[plane], step), seeds[plane]) for plane in drawn)
+    patches = ((ImageFeatures(volume[plane], step, network), seeds[plane]) for plane in drawn)
     classifier = StrokeClassifier.fit(patches, n_classes)
     for number, plane in enumerate(volume):
         if not stop.is_set():
-            result[:, number] = classifier.predict(ImageFeatures(plane, step), stop=stop)
+            result[:, number] = classifier.predict(ImageFeatures(plane, step, network), stop=stop)
     return result
 
 
-_last: list[tuple[npt.NDArray[np.float32], ImageFeatures]] = []
+_last: list[tuple[npt.NDArray[np.float32], PretrainedFeatures | None, ImageFeatures]] = []
 
 
-def features_of(image: npt.NDArray[np.float32]) -> ImageFeatures:
+def features_of(image: npt.NDArray[np.float32], network: PretrainedFeatures | None = None) -> ImageFeatures:
     """Return the image's features; those of the last image are kept, for its next stroke."""
-    for known, features in _last:
-        if np.array_equal(known, image):
+    for known, by, features in _last:
+        if by is network and np.array_equal(known, image):
             return features
-    features = ImageFeatures(image, grid_step(*image.shape[:2]))
+    features = ImageFeatures(image, grid_step(*image.shape[:2]), network)
     if image.size <= _KEEP_UP_TO:
-        _last[:] = [(image.copy(), features)]
+        _last[:] = [(image.copy(), network, features)]
     return features
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,9 @@ from napari_softseg.solver.neighborhood import grid_edges
 from napari_softseg.solver.problem import Problem
 from napari_softseg.solver.solution import drain
 from napari_softseg.unary.classifier import Seeds, StrokeClassifier, features_of, stroke_cells, thinned
+
+if TYPE_CHECKING:
+    from napari_softseg.unary.pretrained import PretrainedFeatures
 
 MOST_PIXELS = 2048 * 2048
 """In larger images most pixels have no stroke that is near, and the classifier decides alone."""
@@ -68,7 +72,12 @@ class Nearness:
 
 
 def looks_and_nearness(
-    image: Floats, seeds: Seeds, n_classes: int, *, stop: threading.Event | None = None
+    image: Floats,
+    seeds: Seeds,
+    n_classes: int,
+    *,
+    network: PretrainedFeatures | None = None,
+    stop: threading.Event | None = None,
 ) -> Floats:
     """Return the first guess: what :func:`~napari_softseg.unary.classifier.classify_strokes` does, with nearness.
 
@@ -77,7 +86,7 @@ def looks_and_nearness(
     (K, H, W) float32 array
         Positive, sums to 1 over K at every pixel. The same input gives exactly the same output.
     """
-    features = features_of(image)
+    features = features_of(image, network)
     cells = [thinned(stroke_cells(seeds == k, features.step)) for k in range(n_classes)]
     samples = [features.columns[part] for part in cells]
     sigma = StrokeClassifier.from_samples(samples).predict(features, stop=stop)

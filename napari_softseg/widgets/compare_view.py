@@ -279,7 +279,12 @@ def _with_guess(job: SolveJob, stop: threading.Event, _report: Callable[[SolvePr
     """Return the job with its first guess made, so that no relaxation's time includes it."""
     # Other options than any that is timed after: what the worker remembers of this solve must be of no use.
     quick = SolveOptions(
-        unary=job.options.unary, max_sweeps=1, tolerance=1.0, device=job.options.device, eta=job.options.eta
+        unary=job.options.unary,
+        weights=job.options.weights,
+        max_sweeps=1,
+        tolerance=1.0,
+        device=job.options.device,
+        eta=job.options.eta,
     )
     guessed = run_job(replace(job, options=quick), stop, _report)
     return replace(job, known_unary=guessed.solution.unary)

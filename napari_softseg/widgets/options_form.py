@@ -6,6 +6,7 @@ from qtpy.QtWidgets import QWidget
 
 from napari_softseg.options import DEFAULTS, Neighborhood, SolveOptions, Unary
 from napari_softseg.widgets.option_form import OptionForm
+from napari_softseg.widgets.weights_box import show_weights, weights_box
 
 
 class OptionsForm(OptionForm):
@@ -20,6 +21,7 @@ class OptionsForm(OptionForm):
         "lambda_": "smoothness",
         "bandwidth": "bandwidth",
         "unary": "first guess",
+        "weights": "weights",
         "eta": "trust in it, η",
         "cross_entropy": "cross-entropy",
         "neighborhood": "neighbours",
@@ -38,7 +40,10 @@ class OptionsForm(OptionForm):
         super().__init__(parent)
         self._by_network = False
         for name in self.LABELS:
-            self.add(name, getattr(DEFAULTS, name))
+            if name == "weights":
+                self._widgets[name] = weights_box(self._specs[name], DEFAULTS.weights)
+            else:
+                self.add(name, getattr(DEFAULTS, name))
         self.lay_out()
 
     @property
@@ -63,6 +68,7 @@ class OptionsForm(OptionForm):
 
     def set_options(self, options: SolveOptions) -> None:
         """Show these options."""
+        show_weights(self["weights"], options.weights)
         for name, widget in self._widgets.items():
             widget.value = getattr(options, name)
 
@@ -75,4 +81,5 @@ class OptionsForm(OptionForm):
         for name in ("eta", "cross_entropy"):
             self[name].enabled = guessed
         self["unary"].enabled = not (guessed and self.by_network)
+        self["weights"].enabled = self["unary"].value == Unary.PRETRAINED and not self.by_network
         self["reach"].enabled = self["neighborhood"].value == Neighborhood.DN

@@ -33,6 +33,8 @@ def stroke_hint(painted: int, classes: int, plane: Plane) -> str:
 
 def progress_text(progress: SolveProgress) -> str:
     """Return what the worker does now."""
+    if progress.stage == "weights":
+        return "Loading the first guess's network, a download the first time…"
     if progress.stage == "unary":
         return "Learning from the strokes…"
     energy = "" if progress.energy is None else f", E {_short(progress.energy)}"

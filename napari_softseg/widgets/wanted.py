@@ -47,7 +47,5 @@ class Wanted:
 
     def same_unary(self, other: "Wanted") -> bool:
         """Return whether the first guess, which only strokes and pixels shape, is the same."""
-        options = replace(self.options, unary=other.options.unary)
-        return options.unary == self.options.unary and self.same_solution(
-            replace(other, options=self.options)
-        )
+        alike = self.options.unary == other.options.unary and self.options.weights == other.options.weights
+        return alike and self.same_solution(replace(other, options=self.options))

@@ -54,6 +54,19 @@ def test_blocks_give_what_one_piece_gives(large: Large, tmp_path: Path, options:
         assert (probabilities[k][large.scribbles == value] == 1).all()
 
 
+def test_pretrained_features_in_blocks(large: Large, tmp_path: Path, random_weights: str) -> None:
+    """Blocks begin between the network's coarsest pixels as well: 88 and 96 are multiples of 8, 84 and 92 are not."""
+    learned: dict[str, Any] = {"unary": "pretrained", "weights": random_weights, "device": "cpu"}
+    whole = solve(large.image, large.scribbles, **learned)
+    assert off(whole.probabilities, large.whole.probabilities).mean() > 0.01
+    for block, halo in ((172, 96), (164, 92)):
+        sizes = {"block": block, "halo": halo}
+        found = solve_blocks(large.image, large.scribbles, tmp_path / f"{block}.zarr", **learned | sizes)
+        difference = off(found.probabilities(ALL, ALL), whole.probabilities)
+        assert difference.mean() < 0.01
+        assert (found.labels[:] != whole.labels).mean() < 0.005
+
+
 def test_a_wider_halo_comes_closer(large: Large, tmp_path: Path) -> None:
     means = []
     for halo in (0, 32, 128):

@@ -31,8 +31,10 @@ def _refused(case: Case, run: RunProgram, *args: str | Path, says: tuple[str, ..
         ("--neighborhood", "dn", ("relaxation bl or q", "got cd", "choose")),
         ("--reach", "0", ("--reach", "from 1")),
         ("--method", "sgd", ("'sgd'", "mm, gd, closed-form")),
-        ("--unary", "forest", ("'forest'", "classifier, none")),
+        ("--unary", "forest", ("'forest'", "classifier, pretrained, none")),
         ("--unary", "gone.npy", ("gone.npy does not exist",)),
+        ("--unary", "pretrained --weights gone.pth", ("imagenet or a file", "no file gone.pth")),
+        ("--unary", "pretrained --weights none", ("imagenet or a file", "no file none")),
         ("--eta", "-1", ("--eta", "-1", "from 0 to")),
         ("--eta", "nan", ("--eta", "nan")),
         ("--lambda", "-0.5", ("--lambda", "-0.5", "from 0 to")),
@@ -56,7 +58,21 @@ def _refused(case: Case, run: RunProgram, *args: str | Path, says: tuple[str, ..
     ],
 )
 def test_wrong_flags(flag: str, value: str, says: tuple[str, ...], case: Case, run: RunProgram) -> None:
-    _refused(case, run, *case.args, flag, value, says=says)
+    _refused(case, run, *case.args, flag, *value.split(), says=says)
+
+
+@pytest.mark.parametrize("blocks", [[], ["--blocks", "--block", "8"]])
+def test_weights_that_cannot_be_fetched(
+    blocks: list[str], case: Case, run: RunProgram, no_downloads: Path
+) -> None:
+    says = ("Cannot get the ImageNet weights", "--weights PATH", f"or put it at {no_downloads}")
+    _refused(case, run, *case.args, "--unary", "pretrained", *blocks, says=says)
+
+
+def test_weights_that_do_not_fit(case: Case, run: RunProgram) -> None:
+    for weights in (case.image, case.folder):
+        with_weights = ("--unary", "pretrained", "--weights", str(weights))
+        _refused(case, run, *case.args, *with_weights, says=(str(weights),))
 
 
 def test_a_missing_argument(case: Case, run: RunProgram) -> None:

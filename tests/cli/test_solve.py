@@ -63,6 +63,7 @@ def test_json_is_one_object_and_nothing_else(case: Case, run: RunProgram) -> Non
 def test_every_option_reaches_the_solver(case: Case, run: RunProgram) -> None:
     other = {
         "unary": "none",
+        "weights": "some.pth",
         "relaxation": "q",
         "cross_entropy": "ce",
         "neighborhood": "grid8",
@@ -138,3 +139,17 @@ def test_a_second_run_replaces_the_files(case: Case, run: RunProgram) -> None:
     assert run(*case.args).code == 0
     assert case.written == OUTPUTS
     assert read_image(case.folder / "out_labels.png").shape == (24, 32)
+
+
+def test_pretrained_features_from_a_file(case: Case, run: RunProgram, random_weights: str) -> None:
+    chosen = {"unary": "pretrained", "weights": random_weights}
+    expected = solve(case.pixels, case.strokes, **chosen)  # type: ignore[arg-type]
+    flags = ["--unary", "pretrained", "--weights", random_weights]
+    report = json.loads(run(*case.args, *flags, "--json").out)
+    assert report["energy"] == pytest.approx(expected.energy, rel=1e-6)
+    assert report["options"]["weights"] == random_weights
+    config = case.folder.parent / "options.yaml"
+    config.write_text(f"unary: pretrained\nweights: {random_weights}\n")
+    again = json.loads(run(*case.args, "--config", config, "--json").out)
+    assert again["options"] == report["options"]
+    assert again["energy"] == report["energy"]

@@ -83,3 +83,14 @@ def test_an_image_in_no_file(
 def test_too_few_strokes(stage: Stage) -> None:
     stage.dock.copy_button.click()
     assert "Paint a stroke of each class" in stage.status
+
+
+def test_a_first_guess_with_weights_from_a_file(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, random_weights: str
+) -> None:
+    stage.use_options(unary="pretrained", weights=random_weights)
+    stage.paint_two_classes()
+    words = copied(stage)
+    assert words[words.index("--unary") + 1] == "pretrained"
+    assert words[words.index("--weights") + 1] == random_weights
+    check_call(stage, words, tmp_path, monkeypatch)

@@ -1,10 +1,12 @@
 """The options form says what SolveOptions says; views recolour the result; the window never blocks."""
 
 from dataclasses import fields
+from pathlib import Path
 
 import numpy as np
 import pytest
 from pytestqt.qtbot import QtBot
+from qtpy.QtWidgets import QFileDialog
 
 from napari_softseg import solve
 from napari_softseg.options import DEFAULTS, CrossEntropy, Relaxation, SolveOptions
@@ -50,6 +52,52 @@ def test_without_a_first_guess_trust_in_it_is_greyed_out(qtbot: QtBot) -> None:
     assert not form["cross_entropy"].enabled
     form["unary"].value = "classifier"
     assert form["eta"].enabled
+
+
+def test_weights_can_be_chosen_where_they_count(
+    qtbot: QtBot, monkeypatch: pytest.MonkeyPatch, random_weights: str
+) -> None:
+    form = OptionsForm()
+    qtbot.addWidget(form)
+    for unary, by_network in (
+        ("classifier", False),
+        ("pretrained", True),
+        ("none", False),
+        ("pretrained", False),
+    ):
+        form["unary"].value, form.by_network = unary, by_network
+        assert form["weights"].enabled is (unary == "pretrained" and not by_network)
+
+    heard: list[SolveOptions] = []
+    form.changed.connect(lambda: heard.append(form.options()))
+    box = form["weights"].native
+    for answer, weights in (("", "imagenet"), (random_weights, random_weights), ("", random_weights)):
+        monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_args, answer=answer: (answer, ""))
+        box.setCurrentIndex(box.count() - 1)  # "file…", which asks
+        assert form.options().weights == weights
+        assert heard[-1].weights == weights
+        assert {options.weights for options in heard} <= {"imagenet", random_weights}
+    assert box.currentText() == "random.pth"
+    form.set_options(SolveOptions(unary="pretrained"))
+    assert form.options().weights == heard[-1].weights == "imagenet"
+
+
+def test_the_first_guess_sees_with_a_pretrained_network(
+    stage: Stage, random_weights: str, no_downloads: Path
+) -> None:
+    stage.paint_two_classes()
+    plain = stage.entropy.data.copy()
+    stage.use_options(unary="pretrained")
+    stage.settle()
+    assert stage.status.startswith("Cannot get the ImageNet weights of mobilenet_v2")
+    assert str(no_downloads) in stage.status
+    assert stage.notifications == [stage.status]
+    np.testing.assert_array_equal(stage.entropy.data, plain)  # what was there stays
+    stage.use_options(unary="pretrained", weights=random_weights)
+    stage.settle()
+    expected = solve(two_halves(), stage.scribbles.data, unary="pretrained", weights=random_weights)
+    np.testing.assert_allclose(stage.entropy.data, expected.entropy, atol=1e-5)
+    assert not np.array_equal(stage.entropy.data, plain)
 
 
 def test_reach_can_be_set_where_it_counts(qtbot: QtBot) -> None:

@@ -263,7 +263,7 @@ ONE = np.where(bad()["scribbles"] == 2, 0, bad()["scribbles"])
         ({"cross_entropy": "kl"}, "choose one of: ce, rce, cce"),
         ({"neighborhood": "grid6"}, "choose one of: grid4, grid8"),
         ({"method": "newton"}, "choose one of: mm, gd, closed-form"),
-        ({"unary": "forest"}, "choose one of: classifier, none"),
+        ({"unary": "forest"}, "choose one of: classifier, pretrained, none"),
         ({"eta": -1.0}, r"eta.*0 to 100, but got -1\.0"),
         ({"lambda_": float("nan")}, "lambda_.*but got nan"),
         ({"bandwidth": 0}, "bandwidth.*but got 0"),
