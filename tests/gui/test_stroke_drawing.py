@@ -22,7 +22,8 @@ def slow_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def seen(stage: Stage) -> npt.NDArray[Any]:
     """Return the canvas as it would be drawn right now, (H, W, 4)."""
-    image = canvas_of(stage.viewer).grabFramebuffer()
+    canvas: Any = canvas_of(stage.viewer)
+    image = canvas.grabFramebuffer()
     image = image.convertToFormat(image.Format.Format_RGBA8888)
     pixels = image.constBits()
     pixels.setsize(image.sizeInBytes())
