@@ -17,7 +17,6 @@ from napari_softseg.widgets.predict_all import PredictAll
 from napari_softseg.widgets.project_session import ProjectSession
 from napari_softseg.widgets.session import ScribbleSession
 from napari_softseg.widgets.solve_loop import SolveLoop
-from napari_softseg.widgets.stroke_drawing import StrokeDrawing
 from napari_softseg.widgets.training_session import TrainingSession
 from napari_softseg.widgets.uncertain_spots import UncertainSpots
 
@@ -34,7 +33,6 @@ class Workspace:
     def __init__(self, viewer: ViewerModel) -> None:
         self.viewer = viewer
         self.session = ScribbleSession(viewer)
-        self.drawing = StrokeDrawing(viewer, self.session.hand)
         self.loop = SolveLoop(self.session)
         self.all_planes = AllPlanes(self.session, self.loop)
         self.command_line = CommandLine(self.session, self.loop)
@@ -82,7 +80,6 @@ class Workspace:
         self.command_line.close()
         self.all_planes.close()
         self.loop.close()
-        self.drawing.close()
         self.session.close()
 
 
