@@ -79,8 +79,10 @@ def set_training_mode(network: DeepLabV3Plus, options: TrainOptions, crops: int)
         pretrained = options.weights != "none"
         if pretrained and crops < SMALL_BATCH:  # the head starts from nothing: it needs its statistics
             _freeze(network.backbone)
-        if policy == BatchNorm.FEW:
-            _freeze(network.image_pooling)  # a value per crop: on images that are alike its variance is noise
+        if crops < SMALL_BATCH or policy == BatchNorm.FEW:
+            # a value per crop: on a few of them its variance is noise, which may go to nothing and then, in
+            # evaluation, be divided by
+            _freeze(network.image_pooling)
     elif policy == BatchNorm.FROZEN:
         _freeze(network)
 

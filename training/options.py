@@ -51,8 +51,11 @@ class Normalisation(Choice):
 class BatchNorm(Choice):
     """What batch normalisation does while training."""
 
-    AUTO = "auto", "frozen for batches under 8 per process on pretrained weights, else train"
-    FEW = "few", "as auto, for few images: image pooling's frozen, the others taken anew after every epoch"
+    AUTO = "auto", "batches under 8 per process: image pooling's frozen, pretrained ones too; else train"
+    FEW = (
+        "few",
+        "as auto, for few images: image pooling's frozen in any batch, the others taken anew after every epoch",
+    )
     TRAIN = "train", "statistics of every batch"
     FROZEN = "frozen", "statistics of the pretrained network"
 

@@ -226,6 +226,22 @@ def test_statistics_are_those_of_the_batches_they_are_taken_from() -> None:
     assert first.momentum == 0.1
 
 
+@pytest.mark.parametrize(
+    ("policy", "crops", "pooling"), [("auto", 7, False), ("auto", 8, True), ("few", 8, False)]
+)
+def test_few_crops_say_nothing_of_the_variance_of_image_pooling(
+    policy: str, crops: int, pooling: bool
+) -> None:
+    network = random_network(backbone="mobilenet_v3_small")
+    set_training_mode(network, train_options(preset="balanced", weights="none", batch_norm=policy), crops)
+    norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    within = [
+        module for module in network.image_pooling.modules() if isinstance(module, torch.nn.BatchNorm2d)
+    ]
+    assert within
+    assert [norm.training for norm in norms] == [pooling or norm not in within for norm in norms]
+
+
 def test_frozen_statistics_are_left_alone() -> None:
     network = random_network(backbone="mobilenet_v3_small")
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
