@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import pickle
 import socket
+import threading
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -27,6 +26,10 @@ from napari_softseg.models.torchvision_import import torchvision
 SHOWN_NAMES = 3
 _PATIENCE = 30.0
 """Seconds that a download waits for a server that says nothing."""
+
+_DOWNLOADS = threading.Lock()
+"""One at a time: nobody fetches what another is fetching, and the time to wait is a setting of the process."""
+
 DAMAGED = (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError)
 """What torch raises for files that are cut off, no weights, or cannot be downloaded."""
 
@@ -119,11 +122,10 @@ def _download(backbone: str, progress: bool) -> dict[str, Tensor]:
     cached = Path(torch.hub.get_dir(), "checkpoints", Path(wanted.url).name)
     way_out = f"download {wanted.url} elsewhere and give the file as weights (--weights PATH), or put it at {cached}"
     try:
-        # torch announces the download where our results go, and would wait for ever
-        with redirect_stdout(io.StringIO()), _impatient():
-            tensors: dict[str, Tensor] = wanted.get_state_dict(
-                progress=progress, check_hash=True, weights_only=True, map_location="cpu"
-            )
+        with _DOWNLOADS:
+            if not cached.exists():
+                _fetch(wanted.url, cached, progress)
+        tensors: dict[str, Tensor] = torch.load(cached, map_location="cpu", weights_only=True)
     except DAMAGED as error:
         if isinstance(error, HTTPError):
             error.close()
@@ -135,12 +137,13 @@ def _download(backbone: str, progress: bool) -> dict[str, Tensor]:
     return tensors
 
 
-@contextmanager
-def _impatient() -> Iterator[None]:
+def _fetch(url: str, cached: Path, progress: bool) -> None:
+    """Download a file whose name holds the beginning of its hash, and check that; torch would wait for ever."""
+    cached.parent.mkdir(parents=True, exist_ok=True)
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_PATIENCE)
     try:
-        yield
+        torch.hub.download_url_to_file(url, str(cached), cached.stem.rpartition("-")[2], progress)
     finally:
         socket.setdefaulttimeout(before)
 

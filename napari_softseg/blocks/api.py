@@ -6,6 +6,7 @@ fast. One classifier, fitted on the strokes of the whole image, carries what the
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -39,6 +40,9 @@ from napari_softseg.solver.api import UnaryModel, check_method, iter_pretrained
 from napari_softseg.solver.device import resolve_device
 from napari_softseg.solver.solution import SolveProgress, Status, drain
 from napari_softseg.unary.classifier import ALIGNMENT, grid_step
+
+_FIRST_GUESS = 2
+"""Counts up when the same strokes come to another first guess: a run must not go on with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,9 +198,6 @@ def iter_solve_blocks(
     check_chunks(inputs.image.chunk_bytes, bound, workers or 1)
     size = inputs.image.size
     step = grid_step(*size)
-    network = None
-    if isinstance(unary, str):
-        network = yield from iter_pretrained(chosen, inputs.image.channels or 1, stop)
     survey = yield from iter_survey(inputs, step, classes)
     names = (class_names or _numbered)(survey.classes)
     n_classes = len(survey.classes)
@@ -206,6 +207,9 @@ def iter_solve_blocks(
             f"Expected a unary of shape (K, H, W) = {(n_classes, *size)}, "
             f"but got {(given.channels, *given.size)}."
         )
+    network = (
+        (yield from iter_pretrained(chosen, inputs.image.channels or 1, stop)) if given is None else None
+    )
 
     with open_pool(scheduler, workers) as pool:
         per_pixel = bytes_per_pixel(
@@ -278,9 +282,13 @@ def _identity(
     inputs: Inputs, survey: Survey, chosen: SolveOptions, given: UnarySource | None, halo: int
 ) -> dict[str, Any]:
     """Return all that decides the result, besides blocks and classes, as flat JSON values."""
-    options = {name: value for name, value in asdict(chosen).items() if name != "device"}
+    options = {name: value for name, value in asdict(chosen).items() if name not in ("device", "weights")}
     if given is not None:
         # its values are not looked at; whoever changes them starts over
         options["unary"] = "array" if isinstance(given, Plane) else "callable"
+    else:
+        options["first_guess"] = _FIRST_GUESS
+    if given is None and chosen.unary == Unary.PRETRAINED and Path(chosen.weights).is_file():
+        options["weights"] = hashlib.sha256(Path(chosen.weights).read_bytes()).hexdigest()
     shape, dtype = list(inputs.image.shape), str(inputs.image.dtype)
     return {"program": __version__, "shape": shape, "dtype": dtype, "halo": halo} | options | survey.hashes

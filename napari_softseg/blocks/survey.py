@@ -166,7 +166,8 @@ def iter_fit(
 
     It is fitted on the same grid cells as if the image came in one piece, and on the same features: trees
     that split a little differently would differ everywhere, not only at the seams. Patches of the image,
-    no larger than a block with its halo, are read one at a time. In large images nearness counts for nothing (None).
+    no larger than a block with its halo, are read one at a time. Nearness looks at all of a small image at once;
+    in others it counts for nothing (None).
     """
     side = max(SMALLEST, tiling.block + 2 * halo - 2 * _MARGIN)
     chosen = [np.zeros((0, 2), dtype=np.int64) for _ in survey.classes]

@@ -47,8 +47,6 @@ SAMPLES_PER_CLASS = 1000
 
 _SAMPLES_PER_TREE = 250
 """Of every class."""
-_NETWORK_WORKERS = 8
-"""Most tiles that a pretrained network looks at at a time, of some 60 MB each."""
 _HALVE_ABOVE = 300 * 300
 _CHUNK = 16_384
 _KEEP_UP_TO = 3 * 2048 * 2048
@@ -89,8 +87,7 @@ class ImageFeatures:
     ) -> None:
         self.size: tuple[int, int] = image.shape[:2]
         self.step = step
-        most = 2 if network is None else _NETWORK_WORKERS
-        with lone_workers(min(most, torch.get_num_threads())) as pool:
+        with lone_workers(min(2, torch.get_num_threads())) as pool:
             self.planes = pool.submit(_grid_planes, image, step).result()
             """(C, h, w) float32 colours on the grid."""
             pooled = pool.submit(

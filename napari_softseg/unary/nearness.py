@@ -130,25 +130,31 @@ def nearness(
     small = _majority(seeds, len(samples), cell)
     strokes = sum(label(small == k, np.ones((3, 3)))[1] for k in range(len(samples)))
     drawn = sum(len(part) > 0 for part in samples)
+    # one of its strokes may be outnumbered in every cell that it touches: others would spread over its places
+    if len(np.unique(small[small >= 0])) < drawn:
+        return Nearness(0.0, np.full((len(samples), *small.shape), 1 / len(samples), np.float32), cell)
     share = (1 - _reliability(samples, places)) / (1 + strokes / drawn)
     return Nearness(share, _spread(image, small, len(samples), cell, stop), cell)
 
 
 def _reliability(samples: Sequence[Floats], places: Sequence[npt.NDArray[np.int64]]) -> float:
-    """Return the chance of the right class on one half of the strokes where the other is known, mean over classes."""
+    """Return the chance of the right class on one half of the strokes where the other is known, mean over classes.
+
+    For a class that can only be known or asked about, such as a dot of a pixel, that of a guess.
+    """
     in_first = [_first_half(part) for part in places]
     chances: list[list[float]] = [[] for _ in samples]
     for known in (True, False):
         fitted = [part[half == known] for part, half in zip(samples, in_first, strict=True)]
-        if not any(map(len, fitted)):  # of no class is there more than a pixel
+        if sum(len(part) > 0 for part in fitted) < 2:  # nothing to choose from
             continue
         classifier = StrokeClassifier.from_samples(fitted, trees=_TREES)
         for column, k in enumerate(classifier.present):
             asked = samples[k][in_first[k] != known]
             if len(asked):
                 chances[k].append(float(classifier.votes(asked)[:, column].mean()))
-    means = [np.mean(found) for found in chances if found]
-    return float(np.mean(means)) if means else 0.0
+    drawn = [found for found, part in zip(chances, samples, strict=True) if len(part)]
+    return float(np.mean([np.mean(found) if found else 1 / len(drawn) for found in drawn]))
 
 
 def _first_half(places: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:

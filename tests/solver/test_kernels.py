@@ -247,6 +247,9 @@ def test_coarsens_like_the_reference(
     assert found.edges.keys() == expected.edges.keys()
     for offset, weight in expected.edges.items():
         torch.testing.assert_close(found.edges[offset], weight)
+    maps = [found.edges[offset] for offset in sorted(found.edges)]
+    if maps:  # taken as they lie, not copied
+        assert np.shares_memory(numba_sweep._stacked(maps), maps[0].numpy())
     assert torch.equal(found.seeds, expected.seeds)
     assert found.eta == expected.eta
     for one, other in ((found.valid, expected.valid), (found.sigma, expected.sigma)):
@@ -257,8 +260,8 @@ def test_coarsens_like_the_reference(
 
 @settings(max_examples=60, deadline=None)
 @given(
-    height=st.integers(1, 60),
-    width=st.integers(1, 60),
+    height=st.integers(1, 90),
+    width=st.integers(1, 90),
     n_classes=st.integers(2, 5),
     batch=st.integers(1, 3),
     neighborhood=st.sampled_from(["grid4", "grid8", "sn"]),
@@ -275,7 +278,7 @@ def test_coarser_labels_lie_within_the_memory_of_finer_ones(
     apart = [*finer[:batch], *coarser]
     for number, part in enumerate(apart):
         assert not any(np.shares_memory(part, other) for other in apart[:number])
-    if min(height, width) > 24:  # where there is a coarser level at all
+    if height >= 49 and width >= 64:  # in narrow images padding takes the room
         assert all(any(np.shares_memory(part, whole) for whole in finer[batch:]) for part in coarser)
 
 

@@ -144,3 +144,21 @@ def test_stop_ends_early() -> None:
     stop.set()
     sigma = looks_and_nearness(noise(), two_strokes(), 2, stop=stop)
     np.testing.assert_allclose(sigma, 0.5)
+
+
+def test_a_class_whose_strokes_are_outnumbered_in_every_cell_keeps_its_places() -> None:
+    image, seeds = noise(256, 256), np.full((256, 256), -1, np.int64)
+    image[:, 128:] += 60
+    seeds[100, 100], seeds[100, 101] = 0, 1  # cells are of 2 x 2 pixels
+    seeds[10:20, 200] = 2
+    near = near_of(image, seeds, 3)
+    assert near.share == 0
+    np.testing.assert_array_equal(looks_and_nearness(image, seeds, 3), classify_strokes(image, seeds, 3))
+
+
+def test_dots_of_a_pixel_leave_looks_the_chance_of_a_guess() -> None:
+    image, seeds = noise(), np.full((60, 120), -1, np.int64)
+    seeds[30, 20], seeds[30, 100] = 0, 1
+    assert near_of(image, seeds, 2).share == pytest.approx((1 - 1 / 2) / (1 + 1))
+    seeds[20:40, 20] = 0  # that a long stroke foretells itself says nothing of the dot
+    assert near_of(image, seeds, 2).share > (1 - (1 + 1 / 2) / 2) / (1 + 1)

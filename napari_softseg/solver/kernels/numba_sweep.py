@@ -285,10 +285,11 @@ def coarsen(problem: Problem) -> Problem:
         kernels.drop_between_seeds(strokes[b], *offsets[number], weights[b, number])
 
     share(threads, edges_of, [(b, number) for b in range(batch) for number in range(len(offsets))])
+    maps = torch.from_numpy(weights)
     return replace(
         problem,
         seeds=torch.from_numpy(strokes),
-        edges={offset: torch.from_numpy(weights[:, number]) for number, offset in enumerate(offsets)},
+        edges={offset: maps[:, number] for number, offset in enumerate(offsets)},
         sigma=means,
         valid=None if problem.valid is None else torch.from_numpy(inside).bool(),
         eta=4 * problem.eta,

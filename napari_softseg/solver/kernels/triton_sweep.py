@@ -96,7 +96,7 @@ class TritonSweep:
         self._sigma = start if problem.sigma is None else problem.sigma.to(start).contiguous()
 
     def sweep(self, momentum: Sequence[float]) -> tuple[Tensor, Tensor]:
-        """Update all pixels at once; waits for nothing."""
+        """Update all pixels at once; waits for the momenta to be there, not for the result."""
         problem = self._problem
         batch, n_classes, height, width = self._labels[0].shape
         classes, pixels = tile_of(n_classes, self._relaxation, self._cross_entropy)
