@@ -242,10 +242,12 @@ def _iter_sigma(
 
         network = yield from iter_pretrained(chosen, intensity.shape[-1], stop)
         yield SolveProgress("unary", 0, 1)
-        if seeds.ndim == 3:
+        if seeds.ndim == 3 and len(seeds) > 1:
             planes = intensity.reshape(*seeds.shape, -1)
             return classify_planes(planes, seeds, len(values), network=network, stop=stop)
-        return looks_and_nearness(intensity, seeds, len(values), network=network, stop=stop)
+        plane = seeds.reshape(intensity.shape[:2])
+        sigma = looks_and_nearness(intensity, plane, len(values), network=network, stop=stop)
+        return sigma.reshape(len(values), *seeds.shape)
     yield SolveProgress("unary", 0, 1)
     if isinstance(unary, str):
         return None
