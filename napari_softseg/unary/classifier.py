@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,8 +22,10 @@ from torch import Tensor
 
 from napari_softseg.threads import lone_workers
 from napari_softseg.unary.features import color_planes, enlarge, halve, pixel_features, rounded
-from napari_softseg.unary.pretrained import PretrainedFeatures
 from napari_softseg.unary.smoothing import smooth_within_edges
+
+if TYPE_CHECKING:  # the models, which the classifier alone does not need
+    from napari_softseg.unary.pretrained import PretrainedFeatures
 
 FLOOR = 0.02
 """Share of the uniform distribution mixed in, so that no class is ever ruled out."""
