@@ -34,6 +34,13 @@ class Loss(Choice):
     FULL = "full", "complete masks: the upper bound to compare with"
 
 
+class FirstGuess(Choice):
+    """What the solver takes pseudo-labels from."""
+
+    BOTH = "both", "what network and strokes say, the strokes by the viewer's pixel classifier of that image"
+    NETWORK = "network", "what the network says alone, as in the paper"
+
+
 class HardLabels(Choice):
     """Where hard pseudo-labels come from."""
 
@@ -101,6 +108,10 @@ class TrainOptions:
         metadata={"help": "where to start: imagenet (a download), none, or a file or RUN of weights"},
     )
     loss: str = field(default=Loss.SELF, metadata={"help": "what to train on", "choices": Loss})
+    unary: str = field(
+        default=FirstGuess.BOTH,
+        metadata={"help": "losses self and hard: what pseudo-labels start from", "choices": FirstGuess},
+    )
     relaxation: str = field(default=SOLVER.relaxation, metadata=_SOLVER["relaxation"])
     cross_entropy: str = field(default=SOLVER.cross_entropy, metadata=_SOLVER["cross_entropy"])
     neighborhood: str = field(default=SOLVER.neighborhood, metadata=_SOLVER["neighborhood"])
@@ -302,6 +313,7 @@ PRESETS: dict[Preset, dict[str, Any]] = {
         "batch": 12,
         "lr": 0.007,
         "crop": 513,
+        "unary": FirstGuess.NETWORK,
         "eta": SOLVER.eta,
         "lambda_": SOLVER.lambda_,
         "normalisation": Normalisation.SEEDS,
@@ -317,6 +329,7 @@ FREE = ("device", "workers")
 
 SECOND_STAGE = (
     "loss",
+    "unary",
     "relaxation",
     "cross_entropy",
     "neighborhood",
@@ -357,5 +370,5 @@ def as_json(options: TrainOptions) -> dict[str, Any]:
 
 
 def completed(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options as a run's folder keeps them; one that came after the run has its default."""
-    return {**as_json(TrainOptions()), **stored}
+    """Return options as a run's folder keeps them; one that came after the run has what it was before it came."""
+    return {**as_json(TrainOptions(unary=FirstGuess.NETWORK)), **stored}

@@ -8,7 +8,7 @@ import time
 from collections import defaultdict
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack
-from dataclasses import replace
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -33,12 +33,13 @@ from napari_softseg.training.network import (
     state_tensors,
     take_statistics,
 )
-from napari_softseg.training.options import BatchNorm, Loss, Precision, TrainOptions, as_json
+from napari_softseg.training.options import BatchNorm, FirstGuess, Loss, Precision, TrainOptions, as_json
 from napari_softseg.training.processes import MEMORY_FORMAT, Processes
 from napari_softseg.training.report.run_log import DIVERGED, FINISHED, STOPPED, Event
 from napari_softseg.training.run_folder import RunFolder, State
 from napari_softseg.training.schedule import Schedule
 from napari_softseg.training.scoring import Scorer, take_pictures
+from napari_softseg.training.stroke_guesses import StrokeGuesses
 
 LAST = "last.safetensors"
 _PICTURE_EPOCHS = 8
@@ -70,7 +71,10 @@ class Trainer:
         self.schedule = Schedule(options, len(annotated), processes.count)
         self.loss = loss
         scored_on_strokes = masks is None and options.loss != Loss.FULL
-        self.crops = CropSet(annotated, options, options.held_out if scored_on_strokes else 0.0)
+        self._guesses = _guesses(folder, annotated, options)
+        self.crops = CropSet(
+            annotated, options, options.held_out if scored_on_strokes else 0.0, self._guesses
+        )
         self.scorer = Scorer(annotated.class_names, masks, self.crops)
         self.precision = precision
         self.scaler = torch.amp.GradScaler(processes.device.type, enabled=self.precision == torch.float16)
@@ -134,6 +138,11 @@ class Trainer:
             self._save(epoch + 1, step, event["val"])
             self._take_pictures(epoch + 1)
         return FINISHED, f"finished {options.epochs} epoch{'s' * (options.epochs > 1)}"
+
+    def forget_guesses(self) -> None:
+        """Remove what was kept for a run that goes on."""
+        if self._guesses is not None:
+            self._guesses.forget()
 
     def _enough(self, done: int) -> bool:
         """Return whether so many epochs of the last stage have not come up to the best score that it ends."""
@@ -312,7 +321,7 @@ class Trainer:
             if device.type == "cuda":
                 torch.cuda.empty_cache()
             try:
-                self._backward(_first(batch, smaller), 2)
+                self._backward(batch.each(itemgetter(slice(smaller))), 2)
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
@@ -337,14 +346,11 @@ def class_list(annotated: AnnotatedFolder) -> list[dict[str, Any]]:
     ]
 
 
-def _first(batch: Batch, count: int) -> Batch:
-    return replace(
-        batch,
-        images=batch.images[:count],
-        seeds=batch.seeds[:count],
-        valid=batch.valid[:count],
-        truth=None if batch.truth is None else batch.truth[:count],
-    )
+def _guesses(folder: RunFolder, annotated: AnnotatedFolder, options: TrainOptions) -> StrokeGuesses | None:
+    """Return what the strokes say, where pseudo-labels start from it too."""
+    if options.loss not in (Loss.SELF, Loss.HARD) or options.unary == FirstGuess.NETWORK:
+        return None
+    return StrokeGuesses(folder.path / "guesses", len(annotated.class_values))
 
 
 def _terms(values: Mapping[str, float]) -> dict[str, float]:

@@ -85,14 +85,8 @@ def augment(
 
 
 def flipped(sample: Sample) -> Sample:
-    """Mirror left to right."""
-    return Sample(
-        sample.name,
-        sample.image.flip(-1),
-        sample.seeds.flip(-1),
-        None if sample.truth is None else sample.truth.flip(-1),
-        sample.valid.flip(-1),
-    )
+    """Return the sample mirrored left to right."""
+    return sample.each(lambda plane: plane.flip(-1))
 
 
 def shrink(sample: Sample, longest: int) -> Sample:
@@ -135,13 +129,7 @@ def _pick_seed(seeds: Tensor, klass: float, stroke: float) -> tuple[int, int] | 
 
 def _cut(sample: Sample, row: int, column: int, rows: int, columns: int) -> Sample:
     window = (..., slice(row, row + rows), slice(column, column + columns))
-    return Sample(
-        sample.name,
-        sample.image[window],
-        sample.seeds[window],
-        None if sample.truth is None else sample.truth[window],
-        sample.valid[window],
-    )
+    return sample.each(lambda plane: plane[window])
 
 
 def _resized(sample: Sample, height: int, width: int) -> Sample:
@@ -155,6 +143,7 @@ def _resized(sample: Sample, height: int, width: int) -> Sample:
         sample.seeds.flatten()[source],
         None if sample.truth is None else sample.truth.flatten()[source],
         sample.valid.flatten()[source],
+        None if sample.guess is None else resized_image(sample.guess.float(), height, width),
     )
 
 

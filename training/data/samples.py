@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,6 +31,13 @@ class Sample:
     """(H, W) int64 class index, -1 where it is unknown."""
     valid: Tensor
     """(H, W) bool, False on padding."""
+    guess: Tensor | None = None
+    """(K, H, W) floats, what the strokes say of all pixels
+    (:class:`~napari_softseg.training.stroke_guesses.StrokeGuesses`); 0 for classes without a stroke."""
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Sample:
+        """Return the sample with all its planes changed in the same way."""
+        return Sample(self.name, *_each(change, self.image, self.seeds, self.truth, self.valid, self.guess))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +52,12 @@ class Batch:
     """(B, H, W) bool, False on padding."""
     truth: Tensor | None
     """(B, H, W) int64 class index, -1 where it is unknown; None if no sample has a mask."""
+    guesses: Tensor | None = None
+    """(B, K, H, W) float32, what the strokes say of all pixels; None if of no sample it is known."""
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        """Return the batch with all its tensors changed in the same way."""
+        return Batch(*_each(change, self.images, self.seeds, self.valid, self.truth, self.guesses))
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
@@ -64,6 +78,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
     width = max(sample.image.shape[2] for sample in samples)
     padded = [pad_to(sample, height, width) for sample in samples]
     truths = [sample.truth for sample in padded]
+    guesses = [sample.guess.float() for sample in padded if sample.guess is not None]
     return Batch(
         images=torch.stack([sample.image for sample in padded]),
         seeds=torch.stack([sample.seeds for sample in padded]),
@@ -76,6 +91,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
                 for sample in padded
             ]
         ),
+        guesses=torch.stack(guesses) if guesses else None,
     )
 
 
@@ -91,4 +107,9 @@ def pad_to(sample: Sample, height: int, width: int, top: int = 0, left: int = 0)
         pad(sample.seeds, margins, value=NO_CLASS),
         None if sample.truth is None else pad(sample.truth, margins, value=NO_CLASS),
         pad(sample.valid, margins, value=False),
+        None if sample.guess is None else pad(sample.guess, margins),
     )
+
+
+def _each(change: Callable[[Tensor], Tensor], *tensors: Tensor | None) -> Iterator[Any]:
+    return (None if tensor is None else change(tensor) for tensor in tensors)
