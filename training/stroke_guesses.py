@@ -65,7 +65,7 @@ class StrokeGuesses:
         digest = blake2b(image.data, digest_size=16)
         digest.update(seeds.data)
         path = self._folder / f"{digest.hexdigest()}.npy"  # other pixels or strokes are another image
-        with suppress(OSError, ValueError):  # not there yet, or spoilt: found anew
+        with suppress(OSError, ValueError, EOFError):  # not there yet, or spoilt: found anew
             kept: npt.NDArray[np.float16] = np.load(path, allow_pickle=False)
             if kept.shape == (len(drawn), *seeds.shape):
                 return kept
