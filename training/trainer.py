@@ -33,7 +33,7 @@ from napari_softseg.training.network import (
     state_tensors,
     take_statistics,
 )
-from napari_softseg.training.options import BatchNorm, FirstGuess, Loss, Precision, TrainOptions, as_json
+from napari_softseg.training.options import BatchNorm, LabelsFrom, Loss, Precision, TrainOptions, as_json
 from napari_softseg.training.processes import MEMORY_FORMAT, Processes
 from napari_softseg.training.report.run_log import DIVERGED, FINISHED, STOPPED, Event
 from napari_softseg.training.run_folder import RunFolder, State
@@ -348,7 +348,7 @@ def class_list(annotated: AnnotatedFolder) -> list[dict[str, Any]]:
 
 def _guesses(folder: RunFolder, annotated: AnnotatedFolder, options: TrainOptions) -> StrokeGuesses | None:
     """Return what the strokes say, where pseudo-labels start from it too."""
-    if options.loss not in (Loss.SELF, Loss.HARD) or options.unary == FirstGuess.NETWORK:
+    if options.loss not in (Loss.SELF, Loss.HARD) or options.labels_from == LabelsFrom.NETWORK:
         return None
     return StrokeGuesses(folder.path / "guesses", len(annotated.class_values))
 

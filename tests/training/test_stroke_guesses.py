@@ -17,7 +17,7 @@ from torch import Tensor
 from napari_softseg.training.data import Sample, augment, collate
 from napari_softseg.training.loop import iter_train
 from napari_softseg.training.losses import TrainingLoss
-from napari_softseg.training.options import FirstGuess, train_options
+from napari_softseg.training.options import LabelsFrom, train_options
 from napari_softseg.training.run_folder import read_config
 from napari_softseg.training.stroke_guesses import StrokeGuesses, network_and_guess
 from napari_softseg.unary.classifier import classify_strokes
@@ -166,7 +166,7 @@ def test_a_run_keeps_guesses_until_it_has_ended(tmp_path: Path) -> None:
     assert not (run / "guesses").exists()
 
 
-@pytest.mark.parametrize("options", [{"unary": "network"}, {"loss": "pce"}, {"loss": "gd"}])
+@pytest.mark.parametrize("options", [{"labels_from": "network"}, {"loss": "pce"}, {"loss": "gd"}])
 def test_what_needs_no_guess_finds_none(options: dict[str, str], tmp_path: Path) -> None:
     folder, run = write_folder(tmp_path / "data"), tmp_path / "run"
     finish(iter_train([folder], run, tiny(**options), val=folder, stop_after=1))
@@ -175,15 +175,15 @@ def test_what_needs_no_guess_finds_none(options: dict[str, str], tmp_path: Path)
 
 def test_a_run_of_before_goes_on_with_the_network_alone(tmp_path: Path) -> None:
     folder, run = write_folder(tmp_path / "data"), tmp_path / "run"
-    finish(iter_train([folder], run, tiny(unary="network"), val=folder, stop_after=3))
+    finish(iter_train([folder], run, tiny(labels_from="network"), val=folder, stop_after=3))
     config = json.loads((run / "config.json").read_text())
-    del config["options"]["unary"]
+    del config["options"]["labels_from"]
     (run / "config.json").write_text(json.dumps(config))
-    assert read_config(run)["options"]["unary"] == FirstGuess.NETWORK
-    _, result = finish(iter_train([folder], run, tiny(unary="network"), val=folder, resume=True))
+    assert read_config(run)["options"]["labels_from"] == LabelsFrom.NETWORK
+    _, result = finish(iter_train([folder], run, tiny(labels_from="network"), val=folder, resume=True))
     assert result.status == "finished"
 
 
 def test_presets_and_the_paper() -> None:
-    assert train_options(preset="paper").unary == FirstGuess.NETWORK
-    assert train_options(preset="fast").unary == train_options().unary == FirstGuess.BOTH
+    assert train_options(preset="paper").labels_from == LabelsFrom.NETWORK
+    assert train_options(preset="fast").labels_from == train_options().labels_from == LabelsFrom.BOTH

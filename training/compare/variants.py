@@ -9,7 +9,7 @@ from typing import Any
 
 from napari_softseg.errors import InputError
 from napari_softseg.options import Choice, CrossEntropy, Neighborhood, Relaxation
-from napari_softseg.training.options import FirstGuess, HardLabels, Loss, Preset
+from napari_softseg.training.options import HardLabels, LabelsFrom, Loss, Preset
 
 
 class ScheduleName(Choice):
@@ -25,7 +25,7 @@ SCHEDULES: dict[ScheduleName, dict[str, Any]] = {
         "preset": Preset.BALANCED,
         "epochs": 2,
         "samples": 1,
-        "unary": FirstGuess.NETWORK,
+        "labels_from": LabelsFrom.NETWORK,
         "batch": 2,
         "resize": 64,
         "crop": 64,
@@ -36,7 +36,7 @@ SCHEDULES: dict[ScheduleName, dict[str, Any]] = {
         "preset": Preset.BALANCED,
         "epochs": 30,
         "samples": 1,
-        "unary": FirstGuess.NETWORK,
+        "labels_from": LabelsFrom.NETWORK,
         "batch": 5,
         "lr": 0.003,
         "resize": 240,
@@ -112,7 +112,11 @@ VARIANTS = [
             (Relaxation.CD, 71.2),
         )
     ),
-    _soft("soft-cd-both", "CD + CCE, from what the strokes say too (not in the paper)", unary=FirstGuess.BOTH),
+    _soft(
+        "soft-cd-both",
+        "CD + CCE, from what the strokes say too (not in the paper)",
+        labels_from=LabelsFrom.BOTH,
+    ),
     *(
         _soft(f"soft-cd-{entropy}", f"CD + {entropy.upper()}", cross_entropy=entropy)
         for entropy in (CrossEntropy.CE, CrossEntropy.RCE)
