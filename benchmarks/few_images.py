@@ -31,7 +31,6 @@ from napari_softseg.training.trainer import LAST
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "as it is": {},
-    "labels from the network": {"labels_from": "network"},
     "strokes alone": {"loss": "pce"},
     "lr 0.0025": {"lr": 0.0025},
     "class balance 10": {"class_balance": 10.0},

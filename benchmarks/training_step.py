@@ -11,8 +11,6 @@ import argparse
 import statistics
 import time
 from dataclasses import replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import torch
 from cases import strokes
@@ -26,7 +24,6 @@ from napari_softseg.training.data import Batch, Sample, collate, open_annotated
 from napari_softseg.training.losses import TrainingLoss
 from napari_softseg.training.network import make_optimiser, set_training_mode
 from napari_softseg.training.options import TrainOptions, train_options
-from napari_softseg.training.stroke_guesses import StrokeGuesses
 
 DEFAULTS = train_options()
 
@@ -46,13 +43,6 @@ def window(sample: Sample, height: int, width: int, generator: torch.Generator) 
     top = int(torch.randint(max(rows - height, 0) + 1, (), generator=generator))
     left = int(torch.randint(max(columns - width, 0) + 1, (), generator=generator))
     return sample.each(lambda plane: plane[..., top : top + height, left : left + width])
-
-
-def guessed(samples: list[Sample], n_classes: int) -> list[Sample]:
-    """Return the samples with what their strokes say, which pseudo-labels start from as well."""
-    with TemporaryDirectory() as kept:
-        guesses = StrokeGuesses(Path(kept), n_classes)
-        return [replace(sample, guess=guesses.of(sample)) for sample in samples]
 
 
 def one_step(
@@ -77,7 +67,6 @@ def measure(
     generator = torch.Generator().manual_seed(0)
     device = resolve_device(options.device)
     n_classes = max(CLASSES, *(int(sample.seeds.max()) + 1 for sample in samples))
-    samples = guessed(samples, n_classes)
     names = tuple(f"class {k}" for k in range(n_classes))
     config = ModelConfig(class_values=tuple(range(n_classes)), class_names=names, backbone=options.backbone)
     network = build_model(config, options.weights).to(device)

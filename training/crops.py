@@ -20,7 +20,6 @@ from napari_softseg.training.data import (
 )
 from napari_softseg.training.options import Crops, TrainOptions
 from napari_softseg.training.schedule import Draw
-from napari_softseg.training.stroke_guesses import StrokeGuesses
 
 
 class CropSet(Dataset[Sample]):
@@ -34,21 +33,12 @@ class CropSet(Dataset[Sample]):
         Of the run.
     held_out
         Share of the strokes that crops do not show, because they are scored on.
-    guesses
-        What gives crops the guess of their strokes; None if no loss asks for it.
     """
 
-    def __init__(
-        self,
-        folder: AnnotatedFolder,
-        options: TrainOptions,
-        held_out: float,
-        guesses: StrokeGuesses | None = None,
-    ) -> None:
+    def __init__(self, folder: AnnotatedFolder, options: TrainOptions, held_out: float) -> None:
         self._folder = folder
         self._options = options
         self.held_out = held_out
-        self._guesses = guesses
 
     def __getitem__(self, draw: Draw) -> Sample:
         """Return one crop."""
@@ -68,9 +58,7 @@ class CropSet(Dataset[Sample]):
         sample = self._folder.load(image)
         if self.held_out > 0:  # of the strokes as they were drawn: shrunk ones may touch
             sample = replace(sample, seeds=self._split(image, sample)[0])
-        if self._options.resize is not None:
-            sample = shrink(sample, self._options.resize)
-        return sample if self._guesses is None else replace(sample, guess=self._guesses.of(sample))
+        return sample if self._options.resize is None else shrink(sample, self._options.resize)
 
     def scored_sample(self, image: int) -> Sample:
         """Return a whole image at its own size, whose truth is its held-out strokes."""

@@ -28,7 +28,7 @@ from napari_softseg.training.network import (
 )
 from napari_softseg.training.options import FREE, SECOND_STAGE, Loss, TrainOptions, as_json, train_options
 from napari_softseg.training.processes import Processes
-from napari_softseg.training.report.run_log import STOPPED, Event
+from napari_softseg.training.report.run_log import Event
 from napari_softseg.training.run_folder import RunFolder, State
 from napari_softseg.training.schedule import Schedule
 from napari_softseg.training.tensorboard import TensorBoardLog
@@ -151,8 +151,6 @@ def iter_train(
                 tensorboard.add(event)
                 yield event
         processes.wait()
-        if status != STOPPED:
-            trainer.forget_guesses()
         result = TrainResult(folder.path, status, trainer.best, message, trainer.skipped, processes.first)
         end_event = {
             "event": "end",

@@ -34,13 +34,6 @@ class Loss(Choice):
     FULL = "full", "complete masks: the upper bound to compare with"
 
 
-class LabelsFrom(Choice):
-    """What the solver takes pseudo-labels from."""
-
-    BOTH = "both", "what network and strokes say, the strokes by the viewer's pixel classifier of that image"
-    NETWORK = "network", "what the network says alone, as in the paper"
-
-
 class HardLabels(Choice):
     """Where hard pseudo-labels come from."""
 
@@ -108,10 +101,6 @@ class TrainOptions:
         metadata={"help": "where to start: imagenet (a download), none, or a file or RUN of weights"},
     )
     loss: str = field(default=Loss.SELF, metadata={"help": "what to train on", "choices": Loss})
-    labels_from: str = field(
-        default=LabelsFrom.BOTH,
-        metadata={"help": "losses self and hard: what pseudo-labels start from", "choices": LabelsFrom},
-    )
     relaxation: str = field(default=SOLVER.relaxation, metadata=_SOLVER["relaxation"])
     cross_entropy: str = field(default=SOLVER.cross_entropy, metadata=_SOLVER["cross_entropy"])
     neighborhood: str = field(default=SOLVER.neighborhood, metadata=_SOLVER["neighborhood"])
@@ -313,7 +302,6 @@ PRESETS: dict[Preset, dict[str, Any]] = {
         "batch": 12,
         "lr": 0.007,
         "crop": 513,
-        "labels_from": LabelsFrom.NETWORK,
         "eta": SOLVER.eta,
         "lambda_": SOLVER.lambda_,
         "normalisation": Normalisation.SEEDS,
@@ -329,7 +317,6 @@ FREE = ("device", "workers")
 
 SECOND_STAGE = (
     "loss",
-    "labels_from",
     "relaxation",
     "cross_entropy",
     "neighborhood",
@@ -370,5 +357,5 @@ def as_json(options: TrainOptions) -> dict[str, Any]:
 
 
 def completed(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options as a run's folder keeps them; one that came after the run has what it was before it came."""
-    return {**as_json(TrainOptions(labels_from=LabelsFrom.NETWORK)), **stored}
+    """Return options as a run's folder keeps them; one that came after the run has its default."""
+    return {**as_json(TrainOptions()), **stored}

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from napari_softseg.models import DeepLabV3Plus
-from napari_softseg.training.crops import CropSet, to_device
-from napari_softseg.training.data import AnnotatedFolder, Sample, collate, shrink
+from napari_softseg.training.crops import CropSet
+from napari_softseg.training.data import AnnotatedFolder, Sample, shrink
 from napari_softseg.training.data.augment import resized_image
 from napari_softseg.training.losses import TrainingLoss
 from napari_softseg.training.metrics import Confusion
@@ -86,10 +86,8 @@ def take_pictures(
         pseudo = None
         if loss.options.loss in (Loss.SELF, Loss.HARD):
             sigma = resized_image(predictions, *small.seeds.shape)
-            batch = to_device(collate([small]), device)
-            pseudo, _ = loss.pseudo_labels(
-                sigma.to(device), batch.images, batch.seeds, batch.valid, batch.guesses
-            )
+            parts = (sigma, small.image[None], small.seeds[None], small.valid[None])
+            pseudo, _ = loss.pseudo_labels(*(part.to(device) for part in parts))
         save_samples(
             run,
             epoch,

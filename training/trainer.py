@@ -33,13 +33,12 @@ from napari_softseg.training.network import (
     state_tensors,
     take_statistics,
 )
-from napari_softseg.training.options import BatchNorm, LabelsFrom, Loss, Precision, TrainOptions, as_json
+from napari_softseg.training.options import BatchNorm, Loss, Precision, TrainOptions, as_json
 from napari_softseg.training.processes import MEMORY_FORMAT, Processes
 from napari_softseg.training.report.run_log import DIVERGED, FINISHED, STOPPED, Event
 from napari_softseg.training.run_folder import RunFolder, State
 from napari_softseg.training.schedule import Schedule
 from napari_softseg.training.scoring import Scorer, take_pictures
-from napari_softseg.training.stroke_guesses import StrokeGuesses
 
 LAST = "last.safetensors"
 _PICTURE_EPOCHS = 8
@@ -71,10 +70,7 @@ class Trainer:
         self.schedule = Schedule(options, len(annotated), processes.count)
         self.loss = loss
         scored_on_strokes = masks is None and options.loss != Loss.FULL
-        self._guesses = _guesses(folder, annotated, options)
-        self.crops = CropSet(
-            annotated, options, options.held_out if scored_on_strokes else 0.0, self._guesses
-        )
+        self.crops = CropSet(annotated, options, options.held_out if scored_on_strokes else 0.0)
         self.scorer = Scorer(annotated.class_names, masks, self.crops)
         self.precision = precision
         self.scaler = torch.amp.GradScaler(processes.device.type, enabled=self.precision == torch.float16)
@@ -138,11 +134,6 @@ class Trainer:
             self._save(epoch + 1, step, event["val"])
             self._take_pictures(epoch + 1)
         return FINISHED, f"finished {options.epochs} epoch{'s' * (options.epochs > 1)}"
-
-    def forget_guesses(self) -> None:
-        """Remove what was kept for a run that goes on."""
-        if self._guesses is not None:
-            self._guesses.forget()
 
     def _enough(self, done: int) -> bool:
         """Return whether so many epochs of the last stage have not come up to the best score that it ends."""
@@ -344,13 +335,6 @@ def class_list(annotated: AnnotatedFolder) -> list[dict[str, Any]]:
         {"value": value, "name": name}
         for value, name in zip(annotated.class_values, annotated.class_names, strict=True)
     ]
-
-
-def _guesses(folder: RunFolder, annotated: AnnotatedFolder, options: TrainOptions) -> StrokeGuesses | None:
-    """Return what the strokes say, where pseudo-labels start from it too."""
-    if options.loss not in (Loss.SELF, Loss.HARD) or options.labels_from == LabelsFrom.NETWORK:
-        return None
-    return StrokeGuesses(folder.path / "guesses", len(annotated.class_values))
 
 
 def _terms(values: Mapping[str, float]) -> dict[str, float]:

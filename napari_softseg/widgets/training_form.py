@@ -27,7 +27,6 @@ class TrainingForm(OptionForm):
         "epochs": "epochs",
         "device": "device",
         "loss": "loss",
-        "labels_from": "labels from",
         "relaxation": "relaxation",
         "cross_entropy": "cross-entropy",
         "neighborhood": "neighbours",
@@ -174,6 +173,6 @@ class TrainingForm(OptionForm):
         solved = widgets["loss"].value in (Loss.SELF, Loss.HARD, Loss.GD)
         for name in ("relaxation", "neighborhood", "lambda_"):
             widgets[name].enabled = solved
-        for name in ("labels_from", "cross_entropy", "eta"):
+        for name in ("cross_entropy", "eta"):
             widgets[name].enabled = widgets["loss"].value in (Loss.SELF, Loss.HARD)
         super()._on_changed()

@@ -9,7 +9,7 @@ from typing import Any
 
 from napari_softseg.errors import InputError
 from napari_softseg.options import Choice, CrossEntropy, Neighborhood, Relaxation
-from napari_softseg.training.options import HardLabels, LabelsFrom, Loss, Preset
+from napari_softseg.training.options import HardLabels, Loss, Preset
 
 
 class ScheduleName(Choice):
@@ -25,7 +25,6 @@ SCHEDULES: dict[ScheduleName, dict[str, Any]] = {
         "preset": Preset.BALANCED,
         "epochs": 2,
         "samples": 1,
-        "labels_from": LabelsFrom.NETWORK,
         "batch": 2,
         "resize": 64,
         "crop": 64,
@@ -36,7 +35,6 @@ SCHEDULES: dict[ScheduleName, dict[str, Any]] = {
         "preset": Preset.BALANCED,
         "epochs": 30,
         "samples": 1,
-        "labels_from": LabelsFrom.NETWORK,
         "batch": 5,
         "lr": 0.003,
         "resize": 240,
@@ -111,11 +109,6 @@ VARIANTS = [
             (Relaxation.LQ, 71.2),
             (Relaxation.CD, 71.2),
         )
-    ),
-    _soft(
-        "soft-cd-both",
-        "CD + CCE, from what the strokes say too (not in the paper)",
-        labels_from=LabelsFrom.BOTH,
     ),
     *(
         _soft(f"soft-cd-{entropy}", f"CD + {entropy.upper()}", cross_entropy=entropy)
@@ -194,8 +187,6 @@ CLAIMS = [
     Claim("... by 2 points", ("soft-cd",), ("pce",), margin=2.0),
     Claim("Soft self-labelling reaches 98.5 % of full supervision", ("soft-cd",), ("full",), factor=0.985),
     Claim("... and 99 % of it", ("soft-cd",), ("full",), factor=0.99),
-    Claim("Starting from what the strokes say too is better still", ("soft-cd-both",), ("soft-cd",)),
-    Claim("... and 2 points above strokes alone", ("soft-cd-both",), ("pce",), margin=2.0),
     Claim("Soft labels beat hard ones (most likely class)", ("soft-cd",), ("hard-argmax",)),
     Claim("Soft labels beat hard ones (discrete solver)", ("soft-cd",), ("hard-cut",)),
     Claim("Hard labels beat gradient descent on the grid", ("hard-cut",), ("gd-nn",)),

@@ -143,7 +143,6 @@ def _resized(sample: Sample, height: int, width: int) -> Sample:
         sample.seeds.flatten()[source],
         None if sample.truth is None else sample.truth.flatten()[source],
         sample.valid.flatten()[source],
-        None if sample.guess is None else resized_image(sample.guess.float(), height, width),
     )
 
 

@@ -31,13 +31,10 @@ class Sample:
     """(H, W) int64 class index, -1 where it is unknown."""
     valid: Tensor
     """(H, W) bool, False on padding."""
-    guess: Tensor | None = None
-    """(K, H, W) floats, what the strokes say of all pixels
-    (:class:`~napari_softseg.training.stroke_guesses.StrokeGuesses`); 0 for classes without a stroke."""
 
     def each(self, change: Callable[[Tensor], Tensor]) -> Sample:
         """Return the sample with all its planes changed in the same way."""
-        return Sample(self.name, *_each(change, self.image, self.seeds, self.truth, self.valid, self.guess))
+        return Sample(self.name, *_each(change, self.image, self.seeds, self.truth, self.valid))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +49,10 @@ class Batch:
     """(B, H, W) bool, False on padding."""
     truth: Tensor | None
     """(B, H, W) int64 class index, -1 where it is unknown; None if no sample has a mask."""
-    guesses: Tensor | None = None
-    """(B, K, H, W) float32, what the strokes say of all pixels; None if of no sample it is known."""
 
     def each(self, change: Callable[[Tensor], Tensor]) -> Batch:
         """Return the batch with all its tensors changed in the same way."""
-        return Batch(*_each(change, self.images, self.seeds, self.valid, self.truth, self.guesses))
+        return Batch(*_each(change, self.images, self.seeds, self.valid, self.truth))
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
@@ -78,7 +73,6 @@ def collate(samples: Sequence[Sample]) -> Batch:
     width = max(sample.image.shape[2] for sample in samples)
     padded = [pad_to(sample, height, width) for sample in samples]
     truths = [sample.truth for sample in padded]
-    guesses = [sample.guess.float() for sample in padded if sample.guess is not None]
     return Batch(
         images=torch.stack([sample.image for sample in padded]),
         seeds=torch.stack([sample.seeds for sample in padded]),
@@ -91,7 +85,6 @@ def collate(samples: Sequence[Sample]) -> Batch:
                 for sample in padded
             ]
         ),
-        guesses=torch.stack(guesses) if guesses else None,
     )
 
 
@@ -107,7 +100,6 @@ def pad_to(sample: Sample, height: int, width: int, top: int = 0, left: int = 0)
         pad(sample.seeds, margins, value=NO_CLASS),
         None if sample.truth is None else pad(sample.truth, margins, value=NO_CLASS),
         pad(sample.valid, margins, value=False),
-        None if sample.guess is None else pad(sample.guess, margins),
     )
 
 

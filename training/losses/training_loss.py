@@ -36,7 +36,6 @@ from napari_softseg.training.pseudo_labels import (
     soft_labels,
     with_noise,
 )
-from napari_softseg.training.stroke_guesses import network_and_guess
 
 if TYPE_CHECKING:
     from napari_softseg.training.data import Batch
@@ -176,8 +175,7 @@ class TrainingLoss(nn.Module):
             problem = batch_problem(images, nothing, batch.valid, self.n_classes, options)
             terms["potts"] = potts(logits, problem) * of_free
             return _joined(terms)
-        sigma = logits.detach().softmax(CLASS_DIM)
-        labels, pairwise = self.pseudo_labels(sigma, images, seeds, batch.valid, batch.guesses)
+        labels, pairwise = self.pseudo_labels(logits.detach().softmax(CLASS_DIM), images, seeds, batch.valid)
         labels = with_noise(labels, free, options.label_noise)
         cross_entropy = options.cross_entropy
         if pairwise is not None:
@@ -188,7 +186,7 @@ class TrainingLoss(nn.Module):
         return _joined(terms, labels)
 
     def pseudo_labels(
-        self, sigma: Tensor, images: Tensor, seeds: Tensor, valid: Tensor, guesses: Tensor | None = None
+        self, sigma: Tensor, images: Tensor, seeds: Tensor, valid: Tensor
     ) -> tuple[Tensor, float | None]:
         """Return what losses self and hard train on, and of soft labels the Potts term of their energy.
 
@@ -202,16 +200,12 @@ class TrainingLoss(nn.Module):
             Class index on strokes, -1 elsewhere.
         valid : (B, H, W) bool tensor
             False on padding.
-        guesses : (B, K, H, W) float tensor, optional
-            What the strokes say, to start from as well.
 
         Returns
         -------
         (B, K, H, W) float tensor and float or None
         """
         options = self.options
-        if guesses is not None:
-            sigma = network_and_guess(sigma, guesses)
         problem = batch_problem(images, seeds, valid, self.n_classes, options, sigma)
         if options.loss == Loss.HARD and options.hard_labels == HardLabels.CUT:
             return cut_labels(problem), None
