@@ -87,10 +87,12 @@ def _compile(kernels: Kernels) -> None:
     maps, rows, report = planes, (shape, 16, 0, 1), np.zeros(3)
     seeds = np.full((1, 2), -1)
     kernels.ends.start_rows(flat, 2, 2, 1, np.zeros(1, np.int64), seeds, free, planes, labels, *rows)
+    nowhere, whole, real = np.zeros((4, 1), np.int64), np.zeros(1, np.int64), np.zeros(1)
     for sweep in (kernels.rows.sweep_rows, kernels.rows.plain_sweep_rows):
         sweep(
-            5, -1, one, one, one, one, one, offsets, maps, free, point, empty, np.empty((0, 0), np.float32),
-            point, labels, flat, ahead, shape, 16, 0, 0, 1, report,
+            0, 1, np.ones(9, np.int64), 5, -1, one, one, one, np.zeros((1, 2), np.float32), whole, real, offsets,
+            maps[None], free[None], whole, nowhere[:2], nowhere, 0, np.ones(1, np.bool_), shape, 16, 0, real, 1,
+            np.zeros((2, 1, 1, 3)), real, whole, real, nowhere[:, 0].copy(),
         )  # fmt: skip
     kernels.ends.settle_rows(5, -1, offsets, maps, free, point, labels, planes, *rows, report)
     half = 2, flat, 1, np.empty((1, 1), np.int64), np.empty((1, 1), np.uint8)
@@ -114,3 +116,12 @@ def share(threads: int, work: Callable[..., None], tasks: Iterable[tuple[Any, ..
     some()
     for helper in helpers:
         helper.result()
+
+
+def together(threads: int, tasks: int, kernel: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    """Call a kernel that shares its tasks (numba_crew.py) on up to so many threads, until all of them are done."""
+    arguments = (threads, np.zeros(8 + tasks, np.int64), *arguments)
+    helpers = [_POOL.submit(kernel, number, *arguments) for number in range(1, threads)]
+    kernel(0, *arguments)
+    for helper in helpers:
+        helper.cancel()  # those that come too late

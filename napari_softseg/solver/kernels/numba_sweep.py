@@ -14,7 +14,7 @@ from torch import Tensor
 from napari_softseg.options import CrossEntropy, Relaxation
 from napari_softseg.solver.kernels.extrapolation import over
 from napari_softseg.solver.kernels.fused import energy_numbers
-from napari_softseg.solver.kernels.numba_ready import COMPILED, share
+from napari_softseg.solver.kernels.numba_ready import COMPILED, share, together
 from napari_softseg.solver.neighborhood import Offset, coarse_parts
 from napari_softseg.solver.problem import FIXED_SHARE, Problem, planes_apart
 
@@ -23,6 +23,18 @@ _LANES = 16
 
 _PER_THREAD = 40_000
 """Fewest numbers (classes x pixels) worth a thread of their own."""
+
+_ABOVE_ALL = np.finfo(np.float64).max
+"""An energy that none is above: kernels know no infinity."""
+
+_ROWS, _BANDS = 16, 8
+"""Rows of the narrowest band of a sweep, and most bands with up to two threads."""
+
+_BRIEF = 2_000_000
+"""Numbers of all images up to which thirty sweeps take less than a tenth of a second."""
+
+_FEW = 4
+"""Sweeps that follow on each other in small images, at least."""
 
 _PAST_CACHE = 4_000_000
 """Bytes of labels from which on a sweep's own are not kept in the cache: by the next one they would be gone."""
@@ -106,13 +118,13 @@ class NumbaSweep:
         self._sigma, plane = _flat_planes(problem.sigma, batch)
         self._shape = np.array([self._height, classes, stride, plane])
         self._problem = problem
-        work = self._height * stride * classes
-        self._threads = _threads_for(batch * work)
-        # some more bands than threads: one that is held up then takes fewer
-        per_thread = min(4 if self._threads > 1 else 1, max(1, work // _PER_THREAD // self._threads))
-        bands = min(self._height, per_thread * self._threads)
-        edges = [self._height * band // bands for band in range(bands + 1)]
-        self._bands = list(pairwise(edges))
+        work = batch * self._height * stride * classes
+        self._threads = _threads_for(work)
+        self.brief = work <= _BRIEF and problem.dense is None
+        # threads that stay for a few sweeps
+        self._crew = _threads_for(_FEW * work) if self.brief else self._threads
+        # some more bands than threads: one that is held up, or comes late, then takes fewer
+        self._bands = max(1, min(self._height // _ROWS, max(_BANDS, _BANDS // 2 * self._crew)))
         relaxation, cross_entropy = energy_numbers(problem)
         self._energy = (relaxation, -1 if cross_entropy is None else cross_entropy)
         self._numbers = tuple(np.float32(x) for x in (problem.eta, problem.lambda_, tolerance))
@@ -122,14 +134,25 @@ class NumbaSweep:
         self._free = _bytes(problem.free)
         self._past = int(4 * layout.size >= _PAST_CACHE)
         memory = memory or memory_for(problem)
-        # of every image the labels, on which the point lies at first, and three more for the next ones
-        self._labels, rest = memory[:batch], memory[batch:]
+        # labels and next labels in turn, and points (see sweep_rows); the point is the labels themselves at first
+        self._flats = [memory[:batch], *(memory[batch + number :: 3] for number in range(3))]
+        self._swept, self._on_labels = 0, np.ones(batch, np.bool_)
+        self._rungs, self._lasts = np.zeros(batch, np.int64), np.full(batch, _ABOVE_ALL)
         self._start(start)
         for flat in memory:  # only now: what it starts from may lie there
             flat[: self._margin] = flat[flat.size - self._margin :] = 0
-        self._point = list(self._labels)
-        self._spare = [rest[3 * b : 3 * b + 3] for b in range(batch)]
-        self._next: list[tuple[Floats, Floats]] = []
+
+    @property
+    def _labels(self) -> list[Floats]:
+        return self._flats[self._swept % 2]
+
+    @property
+    def _point(self) -> list[Floats]:
+        ahead = self._flats[3 - self._swept % 2]
+        return [
+            flat if on else other
+            for on, flat, other in zip(self._on_labels, self._labels, ahead, strict=True)
+        ]
 
     def _image(self, flat: Floats) -> Tensor:
         """Return the (K, H, W) view of flat rows."""
@@ -160,60 +183,75 @@ class NumbaSweep:
 
     def _each_band(self, rows: Callable[[int, int, int, Report], None]) -> Report:
         """Call `rows` for every image, top, bottom and what it may report, on threads; sum the reports."""
-        bands = self._bands
-        report = np.zeros((len(self._free), len(bands), 3))
-        tasks = [(b, *bands[i], report[b, i]) for b in range(len(report)) for i in range(len(bands))]
+        count = self._threads if self._threads == 1 else 4 * self._threads
+        bounds = list(pairwise(self._height * band // count for band in range(count + 1)))
+        report = np.zeros((len(self._free), count, 3))
+        tasks = [(b, *bounds[i], report[b, i]) for b in range(len(report)) for i in range(count)]
         share(self._threads, rows, tasks)
         total: Report = report.sum(1)
         return total
 
     def sweep(self, momentum: Sequence[float]) -> tuple[Tensor, Tensor]:
         """Update all pixels at once, bands of rows on threads."""
+        self._rungs, self._lasts = np.arange(len(momentum)), np.full(len(momentum), _ABOVE_ALL)
+        dense, stay, far = self._dense(self._point)
+        report, *_ = self._sweeps(1, np.zeros(len(momentum)), momentum, (dense, stay))
+        total: Report = report[0].sum(1)
+        return self._terms(total, far), torch.from_numpy(total[:, 2] / 2)
+
+    def descend(
+        self, most: int, still: Sequence[float], momentum: Callable[[list[int]], list[float]]
+    ) -> tuple[list[float], bool]:
+        """Sweep up to `most` times without leaving compiled code."""
+        ladder = momentum(list(range(int(self._rungs.max()) + most)))
+        _, energies, self._rungs, self._lasts, ended = self._sweeps(most, np.array(still), ladder, ([], []))
+        sweeps = int(ended[0])
+        self._swept += sweeps
+        self._on_labels = np.zeros_like(self._on_labels)
+        return energies[:sweeps].tolist(), bool(ended[1])
+
+    def _sweeps(self, most: int, still: Any, momentum: Sequence[float], dense: tuple[Any, Any]) -> tuple[Any, ...]:
+        """Call the kernel on all threads; return what it reports."""
         kernels = COMPILED.kernels().rows
+        batch = len(still)
+        found = (
+            np.empty((2 * most, batch, self._bands, 3)), np.empty(most),
+            np.empty_like(self._rungs), np.empty_like(self._lasts), np.zeros(2, np.int64),
+        )  # fmt: skip
+        arguments = (
+            *self._energy, *self._numbers, np.array([(m, over(m)) for m in momentum], np.float32), self._rungs,
+            self._lasts, self._offsets, self._weights, self._free, _addresses(self._sigma),
+            np.array([_addresses(some) if len(some) else [0] * batch for some in dense]),
+            np.array([_addresses(some) for some in self._flats]), self._swept, self._on_labels, self._shape,
+            self._margin, self._past, still, most, *found,
+        )  # fmt: skip
         kernel = kernels.plain_sweep_rows if self._plain else kernels.sweep_rows
-        ahead = [(np.float32(m), np.float32(over(m))) for m in momentum]
-        pull, stay, far = self._dense(self._point)
-        self._next = [(spare[-1], spare[-2]) for spare in self._spare]
-
-        def rows(b: int, top: int, bottom: int, report: Report) -> None:
-            kernel(
-                *self._energy, *self._numbers, *ahead[b], self._offsets, self._weights[b],
-                self._free[b], self._sigma[b], pull[b], stay[b], self._point[b], self._labels[b],
-                *self._next[b], self._shape, self._margin, self._past, top, bottom, report,
-            )  # fmt: skip
-
-        report = self._each_band(rows)
-        return self._terms(report, far), torch.from_numpy(report[:, 2] / 2)
+        together(min(self._crew, batch * self._bands), batch * self._bands, kernel, arguments)
+        return found
 
     def _terms(self, report: Report, far: Tensor | float) -> Tensor:
         """Return the weighted energy terms, (B, 2)."""
         report[:, 0] += np.asarray(far)
         return torch.from_numpy(report[:, 1::-1] * (self._problem.eta, self._problem.lambda_))
 
-    def _dense(self, labels: list[Floats]) -> tuple[list[Floats], Floats, Tensor | float]:
-        """Return pull, stay and energy of dense edges, empty or 0 where there are none."""
+    def _dense(self, labels: list[Floats]) -> tuple[Sequence[Floats], Sequence[Floats], Tensor | float]:
+        """Return pull and stay of each image's dense edges, and their energy; none and 0 where there are no such."""
         if self._problem.dense is None:
-            batch = len(labels)
-            return [np.empty(0, np.float32)] * batch, np.empty((batch, 0, 0), np.float32), 0.0
+            return [], [], 0.0
         dense = self._problem.dense_pairwise(torch.stack([self._image(flat) for flat in labels]))
         pull = [np.zeros_like(flat) for flat in labels]
         for flat, image in zip(pull, dense.pull, strict=True):
             self._image(flat).copy_(image)
-        return pull, _floats(dense.stay), dense.energy
+        return pull, list(_floats(dense.stay)), dense.energy
 
     def advance(self) -> None:
         """Swap the buffers."""
-        for b, (labels, point) in enumerate(self._next):
-            old = [self._labels[b], *([] if self._point[b] is self._labels[b] else [self._point[b]])]
-            self._spare[b] = old + self._spare[b][:-2]
-            self._labels[b], self._point[b] = labels, point
+        self._swept += 1
+        self._on_labels = np.zeros_like(self._on_labels)
 
     def restart(self, which: Tensor) -> None:
         """Let the point be the labels."""
-        for b in np.flatnonzero(which.numpy()):
-            if self._point[b] is not self._labels[b]:
-                self._spare[b].insert(0, self._point[b])
-                self._point[b] = self._labels[b]
+        self._on_labels = self._on_labels | which.numpy()
 
     def labels(self) -> Tensor:
         """Return the labels, a view of them where there is one image."""
@@ -223,18 +261,19 @@ class NumbaSweep:
     def settle(self) -> tuple[Tensor, Tensor]:
         """Divide by the sums, copy to planes, and sum the energy."""
         problem, kernel = self._problem, COMPILED.kernels().ends.settle_rows
-        del self._point, self._spare, self._next  # memory for the copy
-        result = np.empty((len(self._labels), problem.n_classes, self._height, self._width), np.float32)
+        labels = self._labels
+        self._flats = []  # memory for the copy
+        result = np.empty((len(labels), problem.n_classes, self._height, self._width), np.float32)
 
         def rows(b: int, top: int, bottom: int, report: Report) -> None:
             kernel(
                 *self._energy, self._offsets, self._weights[b], self._free[b], self._sigma[b],
-                self._labels[b], result[b], self._shape, self._margin, top, bottom, report,
+                labels[b], result[b], self._shape, self._margin, top, bottom, report,
             )  # fmt: skip
 
-        report, labels = self._each_band(rows), torch.from_numpy(result)
-        return labels, self._terms(
-            report, 0.0 if problem.dense is None else problem.dense_pairwise(labels).energy
+        report, settled = self._each_band(rows), torch.from_numpy(result)
+        return settled, self._terms(
+            report, 0.0 if problem.dense is None else problem.dense_pairwise(settled).energy
         )
 
 
@@ -320,6 +359,10 @@ def _flat_planes(sigma: Tensor | None, batch: int) -> tuple[list[Floats], int]:
     plane = sigma.stride(1)
     extent = (sigma.shape[1] - 1) * plane + sigma.shape[2] * sigma.shape[3]
     return [image.as_strided((extent,), (1,)).numpy() for image in sigma], plane
+
+
+def _addresses(arrays: Sequence[Floats]) -> npt.NDArray[np.int64]:
+    return np.array([one.ctypes.data for one in arrays])
 
 
 def _bytes(x: Tensor) -> npt.NDArray[np.uint8]:
