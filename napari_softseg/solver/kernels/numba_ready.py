@@ -95,10 +95,11 @@ def _compile(kernels: Kernels) -> None:
             np.zeros((2, 1, 1, 3)), real, whole, real, nowhere[:, 0].copy(),
         )  # fmt: skip
     kernels.ends.settle_rows(5, -1, offsets, maps, free, point, labels, planes, *rows, report)
-    half = 2, flat, 1, np.empty((1, 1), np.int64), np.empty((1, 1), np.uint8)
-    kernels.coarsen.coarsen_rows(point, 2, seeds, free, free, one, *half, 0, 1)
-    kernels.coarsen.add_every_other(planes[0], 0, 0, 0, planes[1])
-    kernels.coarsen.drop_between_seeds(seeds, 0, 1, planes[1])
+    half = flat, 1, np.empty((1, 1), np.int64), np.empty((1, 1), np.uint8), np.zeros((1, 1, 1), np.float32)
+    kernels.coarsen.coarsen_rows(
+        point, 2, seeds, free, free, one, 2, planes, np.zeros((1, 5), np.int64), *half, 0, 1
+    )
+    kernels.coarsen.drop_between_seeds(seeds, offsets, planes, 0, 1)
 
 
 COMPILED = _Compiled()

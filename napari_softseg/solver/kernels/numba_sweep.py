@@ -36,6 +36,9 @@ _BRIEF = 2_000_000
 _FEW = 4
 """Sweeps that follow on each other in small images, at least."""
 
+_SHORT = 4
+"""How much longer a sweep takes than to coarsen, start or settle as many numbers."""
+
 _PAST_CACHE = 4_000_000
 """Bytes of labels from which on a sweep's own are not kept in the cache: by the next one they would be gone."""
 
@@ -292,38 +295,29 @@ def coarsen(problem: Problem) -> Problem:
     means = None if problem.sigma is None else planes_apart((batch, n_classes, h, w), torch.float32)
     found, coarse_plane = _flat_planes(means, batch)
     strokes, inside = np.empty((batch, h, w), np.int64), np.ones((batch, h, w), np.uint8)
+    fine, parts = sorted(problem.edges), list(coarse_parts(problem.edges))
+    offsets = sorted({offset for _, offset, *_ in parts})
+    joined = np.array([(fine.index(one), offsets.index(other), *at) for one, other, *at in parts], np.int64)
+    edges = _stacked([problem.edges[offset] for offset in fine])
+    weights = np.zeros((batch, len(offsets), h, w), np.float32)  # as the sweep takes them
 
     def rows(b: int, top: int, bottom: int) -> None:
         kernels.coarsen_rows(
-            sigma[b],
-            plane,
-            seeds[b],
-            free[b],
-            valid[b],
-            np.float32(FIXED_SHARE),
-            n_classes,
-            found[b],
-            coarse_plane,
-            strokes[b],
-            inside[b],
-            top,
-            bottom,
+            sigma[b], plane, seeds[b], free[b], valid[b], np.float32(FIXED_SHARE), n_classes, edges[b],
+            joined.reshape(-1, 5), found[b], coarse_plane, strokes[b], inside[b], weights[b], top, bottom,
+        )  # fmt: skip
+
+    def edges_of(b: int, top: int, bottom: int) -> None:
+        kernels.drop_between_seeds(
+            strokes[b], np.array(offsets, np.int64).reshape(-1, 2), weights[b], top, bottom
         )
 
-    threads = _threads_for(height * width * problem.n_classes)
-    bounds = [h * band // threads for band in range(threads + 1)]
-    share(threads, rows, [(b, *band) for b in range(batch) for band in pairwise(bounds)])
-    joined = list(coarse_parts(problem.edges))
-    offsets = sorted({offset for _, offset, *_ in joined})
-    weights = np.zeros((batch, len(offsets), h, w), np.float32)  # as the sweep takes them
-
-    def edges_of(b: int, number: int) -> None:
-        for fine, offset, *at in joined:
-            if offset == offsets[number]:
-                kernels.add_every_other(_floats(problem.edges[fine][b]), *at, weights[b, number])
-        kernels.drop_between_seeds(strokes[b], *offsets[number], weights[b, number])
-
-    share(threads, edges_of, [(b, number) for b in range(batch) for number in range(len(offsets))])
+    threads = _threads_for(height * width * problem.n_classes // _SHORT)
+    tasks = [
+        (b, h * band // threads, h * (band + 1) // threads) for b in range(batch) for band in range(threads)
+    ]
+    share(threads, rows, tasks)
+    share(threads, edges_of, tasks)  # once all seeds are there
     maps = torch.from_numpy(weights)
     return replace(
         problem,
