@@ -122,10 +122,10 @@ class NumbaSweep:
         self._shape = np.array([self._height, classes, stride, plane])
         self._problem = problem
         work = batch * self._height * stride * classes
-        self._threads = _threads_for(work)
+        self._work = work
         self.brief = work <= _BRIEF and problem.dense is None
         # threads that stay for a few sweeps
-        self._crew = _threads_for(_FEW * work) if self.brief else self._threads
+        self._crew = _threads_for(_FEW * work if self.brief else work)
         # some more bands than threads: one that is held up, or comes late, then takes fewer
         self._bands = max(1, min(self._height // _ROWS, max(_BANDS, _BANDS // 2 * self._crew)))
         relaxation, cross_entropy = energy_numbers(problem)
@@ -186,11 +186,12 @@ class NumbaSweep:
 
     def _each_band(self, rows: Callable[[int, int, int, Report], None]) -> Report:
         """Call `rows` for every image, top, bottom and what it may report, on threads; sum the reports."""
-        count = self._threads if self._threads == 1 else 4 * self._threads
+        threads = _threads_for(self._work // _SHORT)
+        count = threads if threads == 1 else 4 * threads
         bounds = list(pairwise(self._height * band // count for band in range(count + 1)))
         report = np.zeros((len(self._free), count, 3))
         tasks = [(b, *bounds[i], report[b, i]) for b in range(len(report)) for i in range(count)]
-        share(self._threads, rows, tasks)
+        share(threads, rows, tasks)
         total: Report = report.sum(1)
         return total
 
