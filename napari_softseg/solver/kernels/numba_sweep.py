@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -265,9 +266,13 @@ class NumbaSweep:
     def settle(self) -> tuple[Tensor, Tensor]:
         """Divide by the sums, copy to planes, and sum the energy."""
         problem, kernel = self._problem, COMPILED.kernels().ends.settle_rows
-        labels = self._labels
-        self._flats = []  # memory for the copy
-        result = np.empty((len(labels), problem.n_classes, self._height, self._width), np.float32)
+        labels, shape = self._labels, (problem.n_classes, self._height, self._width)
+        if len(labels) == 1:  # memory that was touched before costs less than any other
+            result = self._flats[2][0][: math.prod(shape)].reshape(1, *shape)
+            self._flats = []
+        else:
+            self._flats = []  # memory for the copy
+            result = np.empty((len(labels), *shape), np.float32)
 
         def rows(b: int, top: int, bottom: int, report: Report) -> None:
             kernel(
