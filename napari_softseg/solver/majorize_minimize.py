@@ -154,7 +154,6 @@ def _in_one_go(
 def _one_by_one(
     state: Sweep, max_sweeps: int, still: list[float], stop: threading.Event | None, device: torch.device
 ) -> Generator[SolveProgress, None, tuple[int, Status]]:
-    # plain numbers between sweeps: on a small image a dozen operations on tiny tensors take as long as a sweep
     last: list[float] = []
     age = [0] * len(still)
     for sweep in range(max_sweeps):

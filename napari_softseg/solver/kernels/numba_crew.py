@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import platform
 import sys
-from typing import Any
 
 from llvmlite import ir
 from numba import types

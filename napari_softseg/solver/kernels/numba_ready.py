@@ -77,13 +77,9 @@ def _import() -> Kernels:
 
 def _compile(kernels: Kernels) -> None:
     """Call the kernels on an image of two pixels, which compiles them or loads them from disk."""
-    flat, point, labels, ahead = (np.full(64, 0.5, np.float32) for _ in range(4))
+    flat, point, labels = (np.full(64, 0.5, np.float32) for _ in range(3))
     shape, offsets, one = np.array([1, 2, 16, 2]), np.array([[0, 1], [1, 0]]), np.float32(1)
-    planes, free, empty = (
-        np.full((2, 1, 2), 0.5, np.float32),
-        np.ones((1, 2), np.uint8),
-        np.empty(0, np.float32),
-    )
+    planes, free = np.full((2, 1, 2), 0.5, np.float32), np.ones((1, 2), np.uint8)
     maps, rows, report = planes, (shape, 16, 0, 1), np.zeros(3)
     seeds = np.full((1, 2), -1)
     kernels.ends.start_rows(flat, 2, 2, 1, np.zeros(1, np.int64), seeds, free, planes, labels, *rows)

@@ -222,8 +222,8 @@ def sweep_rows(  # type: ignore[no-untyped-def]
     _descend(
         False,
         number,
-    threads,
-    board,
+        threads,
+        board,
         relaxation,
         cross_entropy,
         eta,
@@ -292,8 +292,8 @@ def plain_sweep_rows(  # type: ignore[no-untyped-def]
     _descend(
         True,
         number,
-    threads,
-    board,
+        threads,
+        board,
         CD,
         H_CCE,
         eta,

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ from torch import Tensor
 from napari_softseg.options import CrossEntropy, Relaxation
 from napari_softseg.solver.kernels.extrapolation import over
 from napari_softseg.solver.kernels.fused import energy_numbers
+from napari_softseg.solver.kernels.numba_memory import Floats, keep, take
 from napari_softseg.solver.kernels.numba_ready import COMPILED, share, together
 from napari_softseg.solver.neighborhood import Offset, coarse_parts
 from napari_softseg.solver.problem import FIXED_SHARE, Problem, planes_apart
@@ -49,7 +51,6 @@ _PLAIN = (list(Relaxation).index(Relaxation.CD), list(CrossEntropy).index(CrossE
 _TOLERANCE = 0.03
 """As `fused.TOLERANCE`, for sixteen pixels at a time: where only the worst of many stops, most are better."""
 
-Floats = npt.NDArray[np.float32]
 Memory = list[Floats]
 """Flat arrays for labels: of every image of a batch one to begin with, then three more of each."""
 Report = npt.NDArray[np.float64]
@@ -100,13 +101,7 @@ def memory_for(problem: Problem, finer: Memory | None = None) -> Memory:
         for whole in (finer or [])[batch:]
         for begin in range(0, whole.size - size + 1, size)
     ]
-    return parts[: 4 * batch] if len(parts) >= 4 * batch else [_line_aligned(size) for _ in range(4 * batch)]
-
-
-def _line_aligned(size: int) -> Floats:
-    """Return an array that begins with a cache line."""
-    block = np.empty(size + _LANES, np.float32)
-    return block[-block.ctypes.data // 4 % _LANES :][:size]
+    return parts[: 4 * batch] if len(parts) >= 4 * batch else take(4 * batch, size)
 
 
 class NumbaSweep:
@@ -215,7 +210,9 @@ class NumbaSweep:
         self._on_labels = np.zeros_like(self._on_labels)
         return energies[:sweeps].tolist(), bool(ended[1])
 
-    def _sweeps(self, most: int, still: Any, momentum: Sequence[float], dense: tuple[Any, Any]) -> tuple[Any, ...]:
+    def _sweeps(
+        self, most: int, still: Any, momentum: Sequence[float], dense: tuple[Any, Any]
+    ) -> tuple[Any, ...]:
         """Call the kernel on all threads; return what it reports."""
         kernels = COMPILED.kernels().rows
         batch = len(still)
@@ -266,13 +263,13 @@ class NumbaSweep:
     def settle(self) -> tuple[Tensor, Tensor]:
         """Divide by the sums, copy to planes, and sum the energy."""
         problem, kernel = self._problem, COMPILED.kernels().ends.settle_rows
-        labels, shape = self._labels, (problem.n_classes, self._height, self._width)
-        if len(labels) == 1:  # memory that was touched before costs less than any other
-            result = self._flats[2][0][: math.prod(shape)].reshape(1, *shape)
-            self._flats = []
+        labels, shape = self._labels, (len(self._free), problem.n_classes, self._height, self._width)
+        if len(labels) == 1:
+            result = self._flats[2][0][: math.prod(shape)].reshape(shape)
+            spare = [self._flats[slot][0] for slot in (0, 1, 3)]
         else:
-            self._flats = []  # memory for the copy
-            result = np.empty((len(labels), *shape), np.float32)
+            spare, self._flats = [], []  # memory for the copy
+            result = np.empty(shape, np.float32)
 
         def rows(b: int, top: int, bottom: int, report: Report) -> None:
             kernel(
@@ -281,6 +278,8 @@ class NumbaSweep:
             )  # fmt: skip
 
         report, settled = self._each_band(rows), torch.from_numpy(result)
+        self._flats = []
+        keep(spare)
         return settled, self._terms(
             report, 0.0 if problem.dense is None else problem.dense_pairwise(settled).energy
         )
