@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_softseg.solver import drain, iter_majorize_minimize, majorize_minimize
-from napari_softseg.solver.kernels import Sweep, numba_memory, numba_sweep, sweep_for
+from napari_softseg.solver.kernels import Sweep, numba_arrays, numba_memory, numba_sweep, sweep_for
 from napari_softseg.solver.kernels.numba_sweep import NumbaSweep
 from napari_softseg.solver.kernels.torch_sweep import TorchSweep
 from napari_softseg.solver.problem import refine
@@ -136,10 +136,10 @@ def test_settles_with_the_energy_of_its_labels(
 
 def test_edges_of_a_problem_are_not_copied() -> None:
     problem = random_problem(3, (9, 14), 3, batch=2, neighborhood="grid8")
-    maps = numba_sweep._stacked([problem.edges[offset] for offset in sorted(problem.edges)])
+    maps = numba_arrays.stacked([problem.edges[offset] for offset in sorted(problem.edges)])
     assert maps.ctypes.data == problem.edges[0, 1].data_ptr()
     some = [problem.edges[offset] for offset in ((0, 1), (1, 0), (1, -1))]
-    for stacked in (numba_sweep._stacked(some), numba_sweep._stacked([one.clone() for one in some])):
+    for stacked in (numba_arrays.stacked(some), numba_arrays.stacked([one.clone() for one in some])):
         assert np.array_equal(stacked, torch.stack(some, 1))
     for number, offset in enumerate(sorted(problem.edges)):
         assert np.array_equal(maps[:, number], problem.edges[offset])
@@ -299,7 +299,7 @@ def test_coarsens_like_the_reference(
         torch.testing.assert_close(found.edges[offset], weight)
     maps = [found.edges[offset] for offset in sorted(found.edges)]
     if maps:  # taken as they lie, not copied
-        assert np.shares_memory(numba_sweep._stacked(maps), maps[0].numpy())
+        assert np.shares_memory(numba_arrays.stacked(maps), maps[0].numpy())
     assert torch.equal(found.seeds, expected.seeds)
     assert found.eta == expected.eta
     for one, other in ((found.valid, expected.valid), (found.sigma, expected.sigma)):

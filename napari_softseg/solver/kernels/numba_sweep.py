@@ -16,6 +16,7 @@ from torch import Tensor
 from napari_softseg.options import CrossEntropy, Relaxation
 from napari_softseg.solver.kernels.extrapolation import over
 from napari_softseg.solver.kernels.fused import energy_numbers
+from napari_softseg.solver.kernels.numba_arrays import addresses, bytes_of, flat_planes, floats_of, stacked
 from napari_softseg.solver.kernels.numba_memory import Floats, keep, take
 from napari_softseg.solver.kernels.numba_ready import COMPILED, share, together
 from napari_softseg.solver.neighborhood import Offset, coarse_parts
@@ -114,7 +115,7 @@ class NumbaSweep:
         layout, classes = _Layout.of(problem), problem.n_classes
         offsets, stride, self._margin = layout.offsets, layout.stride, layout.margin
         local = problem.edges or {offsets[0]: torch.zeros_like(problem.free, dtype=problem.dtype)}
-        self._sigma, plane = _flat_planes(problem.sigma, batch)
+        self._sigma, plane = flat_planes(problem.sigma, batch)
         self._shape = np.array([self._height, classes, stride, plane])
         self._problem = problem
         work = batch * self._height * stride * classes
@@ -129,8 +130,8 @@ class NumbaSweep:
         self._numbers = tuple(np.float32(x) for x in (problem.eta, problem.lambda_, tolerance))
         self._offsets = np.array(offsets, dtype=np.int64)
         self._plain = (*self._energy, offsets) == (*_PLAIN, [(0, 1), (1, 0)]) and problem.dense is None
-        self._weights = _stacked([local[offset] for offset in offsets])
-        self._free = _bytes(problem.free)
+        self._weights = stacked([local[offset] for offset in offsets])
+        self._free = bytes_of(problem.free)
         self._past = int(4 * layout.size >= _PAST_CACHE)
         memory = memory or memory_for(problem)
         # labels and next labels in turn, and points (see sweep_rows); the point is the labels themselves at first
@@ -169,7 +170,9 @@ class NumbaSweep:
         extent = (problem.n_classes - 1) * plane + (start.shape[-2] - 1) * line + start.shape[-1]
         flat = [image.as_strided((extent,), (1,)).numpy() for image in start]
         seeds = problem.seeds.contiguous().numpy()
-        held = np.empty((len(seeds), 0, 0, 0), np.float32) if problem.held is None else _floats(problem.held)
+        held = (
+            np.empty((len(seeds), 0, 0, 0), np.float32) if problem.held is None else floats_of(problem.held)
+        )
         kernel = COMPILED.kernels().ends.start_rows
 
         def rows(b: int, top: int, bottom: int, _: Report) -> None:
@@ -222,9 +225,9 @@ class NumbaSweep:
         )  # fmt: skip
         arguments = (
             *self._energy, *self._numbers, np.array([(m, over(m)) for m in momentum], np.float32), self._rungs,
-            self._lasts, self._offsets, self._weights, self._free, _addresses(self._sigma),
-            np.array([_addresses(some) if len(some) else [0] * batch for some in dense]),
-            np.array([_addresses(some) for some in self._flats]), self._swept, self._on_labels, self._shape,
+            self._lasts, self._offsets, self._weights, self._free, addresses(self._sigma),
+            np.array([addresses(some) if len(some) else [0] * batch for some in dense]),
+            np.array([addresses(some) for some in self._flats]), self._swept, self._on_labels, self._shape,
             self._margin, self._past, still, most, *found,
         )  # fmt: skip
         kernel = kernels.plain_sweep_rows if self._plain else kernels.sweep_rows
@@ -244,7 +247,7 @@ class NumbaSweep:
         pull = [np.zeros_like(flat) for flat in labels]
         for flat, image in zip(pull, dense.pull, strict=True):
             self._image(flat).copy_(image)
-        return pull, list(_floats(dense.stay)), dense.energy
+        return pull, list(floats_of(dense.stay)), dense.energy
 
     def advance(self) -> None:
         """Swap the buffers."""
@@ -293,17 +296,17 @@ def coarsen(problem: Problem) -> Problem:
     kernels = COMPILED.kernels().coarsen
     batch, height, width = problem.seeds.shape
     h, w = (height + 1) // 2, (width + 1) // 2
-    sigma, plane = _flat_planes(problem.sigma, batch)
-    seeds, free = problem.seeds.contiguous().numpy(), _bytes(problem.free)
-    valid = np.empty((batch, 0, 0), np.uint8) if problem.valid is None else _bytes(problem.valid)
+    sigma, plane = flat_planes(problem.sigma, batch)
+    seeds, free = problem.seeds.contiguous().numpy(), bytes_of(problem.free)
+    valid = np.empty((batch, 0, 0), np.uint8) if problem.valid is None else bytes_of(problem.valid)
     n_classes = 0 if problem.sigma is None else problem.n_classes
     means = None if problem.sigma is None else planes_apart((batch, n_classes, h, w), torch.float32)
-    found, coarse_plane = _flat_planes(means, batch)
+    found, coarse_plane = flat_planes(means, batch)
     strokes, inside = np.empty((batch, h, w), np.int64), np.ones((batch, h, w), np.uint8)
     fine, parts = sorted(problem.edges), list(coarse_parts(problem.edges))
     offsets = sorted({offset for _, offset, *_ in parts})
     joined = np.array([(fine.index(one), offsets.index(other), *at) for one, other, *at in parts], np.int64)
-    edges = _stacked([problem.edges[offset] for offset in fine])
+    edges = stacked([problem.edges[offset] for offset in fine])
     weights = np.zeros((batch, len(offsets), h, w), np.float32)  # as the sweep takes them
 
     def rows(b: int, top: int, bottom: int) -> None:
@@ -333,42 +336,3 @@ def coarsen(problem: Problem) -> Problem:
         eta=4 * problem.eta,
         prepared=True,
     )
-
-
-def _stacked(maps: list[Tensor]) -> Floats:
-    """Return (B, O, H, W) of O maps (B, H, W): a view where they lie so, as the edges of a problem do."""
-    first, size = maps[0], maps[0][0].numel()
-    stride = (len(maps) * size, first.shape[-1], 1)
-    lie_so = all(
-        one.stride() == stride and one.data_ptr() == first.data_ptr() + number * size * one.element_size()
-        for number, one in enumerate(maps)
-    )
-    if lie_so and first.untyped_storage().nbytes() >= (first.storage_offset() + len(first) * stride[0]) * 4:
-        return _floats(
-            first.as_strided((len(first), len(maps), *first.shape[1:]), (stride[0], size, *stride[1:]))
-        )
-    return _floats(torch.stack(maps, 1))
-
-
-def _flat_planes(sigma: Tensor | None, batch: int) -> tuple[list[Floats], int]:
-    """Return all numbers of each image's sigma, and how many lie from one plane's first to the next one's."""
-    if sigma is None:
-        return [np.empty(0, np.float32)] * batch, 0
-    sigma = sigma.to(torch.float32)
-    plane = sigma.stride(1)
-    extent = (sigma.shape[1] - 1) * plane + sigma.shape[2] * sigma.shape[3]
-    return [image.as_strided((extent,), (1,)).numpy() for image in sigma], plane
-
-
-def _addresses(arrays: Sequence[Floats]) -> npt.NDArray[np.int64]:
-    return np.array([one.ctypes.data for one in arrays])
-
-
-def _bytes(x: Tensor) -> npt.NDArray[np.uint8]:
-    array: npt.NDArray[np.uint8] = x.contiguous().numpy().view(np.uint8)
-    return array
-
-
-def _floats(x: Tensor) -> Floats:
-    array: Floats = x.to(torch.float32).contiguous().numpy()
-    return array
