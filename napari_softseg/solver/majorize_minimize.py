@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from napari_softseg.options import DEFAULTS
-from napari_softseg.solver.kernels import Memory, Sweep, coarsen, memory_for, sweep_for
+from napari_softseg.solver.kernels import BriefSweep, Memory, Sweep, coarsen, memory_for, sweep_for
 from napari_softseg.solver.problem import Problem
 from napari_softseg.solver.solution import EnergyTerms, SolveProgress, Status, drain
 from napari_softseg.threads import alone
@@ -35,6 +35,9 @@ _DEPTH = 32
 
 _COARSE_SWEEPS = 30
 """Most sweeps on each coarse level."""
+
+_AT_ONCE = 30
+"""Most sweeps of a small image between two looks at whether to stop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +128,32 @@ def _descend(
     problem: Problem, state: Sweep, max_sweeps: int, tolerance: float, stop: threading.Event | None
 ) -> Generator[SolveProgress, None, tuple[int, Status]]:
     """Sweep until little moves; returns how many sweeps it took and how it ended."""
-    # plain numbers between sweeps: on a small image a dozen operations on tiny tensors take as long as a sweep
-    with alone():
-        # not free.sum(), which makes a copy in int64
-        free = torch.stack([torch.count_nonzero(one) for one in problem.free])
-        still = (tolerance * free).tolist()
+    still = _still(problem, tolerance)
+    if isinstance(state, BriefSweep) and state.brief:
+        return (yield from _in_one_go(state, max_sweeps, still, stop))
+    return (yield from _one_by_one(state, max_sweeps, still, stop, problem.seeds.device))
+
+
+def _in_one_go(
+    state: BriefSweep, max_sweeps: int, still: list[float], stop: threading.Event | None
+) -> Generator[SolveProgress, None, tuple[int, Status]]:
+    """Sweep a small image: what lies between its sweeps would take as long as they do."""
+    sweeps = 0
+    while sweeps < max_sweeps:
+        if stop is not None and stop.is_set():
+            return sweeps, Status.STOPPED
+        energies, converged = state.descend(min(_AT_ONCE, max_sweeps - sweeps), still, _momentum)
+        for energy in energies:
+            yield SolveProgress("solve", sweeps, max_sweeps, energy)
+            sweeps += 1
+        if converged:
+            return sweeps, Status.CONVERGED
+    return max_sweeps, Status.MAX_SWEEPS
+
+
+def _one_by_one(
+    state: Sweep, max_sweeps: int, still: list[float], stop: threading.Event | None, device: torch.device
+) -> Generator[SolveProgress, None, tuple[int, Status]]:
     last: list[float] = []
     age = [0] * len(still)
     for sweep in range(max_sweeps):
@@ -140,7 +164,7 @@ def _descend(
         worse = [now > before for now, before in zip(energies, last, strict=False)]
         if any(worse):
             age = [0 if one else steps for one, steps in zip(worse, age, strict=True)]
-            state.restart(torch.tensor(worse, device=problem.seeds.device))
+            state.restart(torch.tensor(worse, device=device))
             terms, moved = state.sweep(_momentum(age))
             energies = [sum(parts) for parts in terms.tolist()]
         yield SolveProgress("solve", sweep, max_sweeps, sum(energies))
@@ -149,6 +173,13 @@ def _descend(
         if all(mass <= least for mass, least in zip(moved.tolist(), still, strict=True)):
             return sweep + 1, Status.CONVERGED
     return max_sweeps, Status.MAX_SWEEPS
+
+
+@alone()
+def _still(problem: Problem, tolerance: float) -> list[float]:
+    """Return the label mass that may move in each image's last sweep."""
+    # not free.sum(), which makes a copy in int64
+    return [tolerance * int(torch.count_nonzero(one)) for one in problem.free]
 
 
 def _momentum(age: list[int]) -> list[float]:

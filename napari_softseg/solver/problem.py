@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import InitVar, dataclass, field, replace
 from functools import cached_property, reduce
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -349,7 +350,9 @@ def planes_apart(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     *images, height, width = shape
     lines = -(-height * width // _LINE)
     lines += (_LINES_APART - lines) % _PLACES
-    apart = torch.empty(*images, lines * _LINE, dtype=dtype)
+    # NumPy asks for large pages, which take a tenth of the time to come by
+    numbers = np.empty((*images, lines * _LINE * dtype.itemsize), np.uint8)
+    apart = torch.from_numpy(numbers).view(dtype)
     result: Tensor = apart[..., : height * width].unflatten(-1, (height, width))
     return result
 

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_softseg.solver import drain, iter_majorize_minimize, majorize_minimize
-from napari_softseg.solver.kernels import Sweep, numba_sweep, sweep_for
+from napari_softseg.solver.kernels import Sweep, numba_arrays, numba_memory, numba_sweep, sweep_for
 from napari_softseg.solver.kernels.numba_sweep import NumbaSweep
 from napari_softseg.solver.kernels.torch_sweep import TorchSweep
 from napari_softseg.solver.problem import refine
@@ -136,10 +136,10 @@ def test_settles_with_the_energy_of_its_labels(
 
 def test_edges_of_a_problem_are_not_copied() -> None:
     problem = random_problem(3, (9, 14), 3, batch=2, neighborhood="grid8")
-    maps = numba_sweep._stacked([problem.edges[offset] for offset in sorted(problem.edges)])
+    maps = numba_arrays.stacked([problem.edges[offset] for offset in sorted(problem.edges)])
     assert maps.ctypes.data == problem.edges[0, 1].data_ptr()
     some = [problem.edges[offset] for offset in ((0, 1), (1, 0), (1, -1))]
-    for stacked in (numba_sweep._stacked(some), numba_sweep._stacked([one.clone() for one in some])):
+    for stacked in (numba_arrays.stacked(some), numba_arrays.stacked([one.clone() for one in some])):
         assert np.array_equal(stacked, torch.stack(some, 1))
     for number, offset in enumerate(sorted(problem.edges)):
         assert np.array_equal(maps[:, number], problem.edges[offset])
@@ -180,6 +180,56 @@ def test_threads_do_not_change_the_result(threads: int) -> None:
             state.sweep([0.3])
             state.advance()
     assert torch.equal(alone.labels(), shared.labels())
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("changes", [{}, {"relaxation": "lq"}, {"neighborhood": "grid8"}])
+def test_sweeps_in_one_call_are_those_of_the_driver(
+    threads: int, changes: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Restarts, the end and the energies between, also where it takes several calls."""
+    problem, common = (
+        random_problem(3, (150, 130), 3, batch=2, lambda_=40.0, **changes),
+        torch.get_num_threads(),
+    )
+    monkeypatch.setattr(majorize_minimize, "_AT_ONCE", 7)
+    ways = []
+    for most in (numba_sweep._BRIEF, 0):
+        monkeypatch.setattr(numba_sweep, "_BRIEF", most)
+        try:
+            torch.set_num_threads(threads if most else 1)
+            run, energies = iter_majorize_minimize(problem, max_sweeps=60, tolerance=1e-4), []
+            while True:
+                energies.append(float(next(run).energy or 0))
+        except StopIteration as end:
+            ways.append((end.value, energies))
+        finally:
+            torch.set_num_threads(common)
+    (ours, found), (theirs, expected) = ways
+    assert ours.sweeps == theirs.sweeps > 7
+    assert ours.status == theirs.status
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    assert torch.equal(ours.labels, theirs.labels)
+
+
+def test_results_stay_when_memory_is_used_again() -> None:
+    problem = random_problem(4, (150, 130), 3)
+    first = drain(iter_majorize_minimize(problem, max_sweeps=5)).labels
+    before = first.clone()
+    second = drain(iter_majorize_minimize(problem, max_sweeps=5)).labels
+    third = drain(iter_majorize_minimize(replace(problem, lambda_=9.0), max_sweeps=5)).labels
+    assert torch.equal(first, before)
+    assert torch.equal(second, before)
+    assert not torch.equal(third, before)
+
+
+def test_kept_memory_goes_where_it_does_not_fit() -> None:
+    one, other = numba_memory.take(2, 64)
+    numba_memory.keep([one, other])
+    assert numba_memory.take(1, 64)[0] is one
+    numba_memory.keep([one])
+    numba_memory.take(1, 80)
+    assert numba_memory.take(1, 64)[0] is not one
 
 
 @pytest.mark.parametrize("changes", [{}, {"relaxation": "lq"}, {"neighborhood": "grid8"}])
@@ -249,7 +299,7 @@ def test_coarsens_like_the_reference(
         torch.testing.assert_close(found.edges[offset], weight)
     maps = [found.edges[offset] for offset in sorted(found.edges)]
     if maps:  # taken as they lie, not copied
-        assert np.shares_memory(numba_sweep._stacked(maps), maps[0].numpy())
+        assert np.shares_memory(numba_arrays.stacked(maps), maps[0].numpy())
     assert torch.equal(found.seeds, expected.seeds)
     assert found.eta == expected.eta
     for one, other in ((found.valid, expected.valid), (found.sigma, expected.sigma)):

@@ -125,6 +125,16 @@ def place(typingctx, array):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
+def floats_at(typingctx, address):  # type: ignore[no-untyped-def]
+    """Return a pointer to the float32 at an address."""
+
+    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        return builder.inttoptr(args[0], ir.FloatType().as_pointer())
+
+    return types.CPointer(types.float32)(types.int64), codegen
+
+
+@intrinsic
 def alive(typingctx, array):  # type: ignore[no-untyped-def]
     """Keep an array until here."""
 

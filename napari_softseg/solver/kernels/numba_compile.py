@@ -27,7 +27,15 @@ _OPTIONS: dict[str, Any] = {
 
 _PARTS = tuple(
     f"{name}.py"
-    for name in ("lanes", "numba_compile", "numba_passes", "numba_simplex", "numba_terms", "numba_updates")
+    for name in (
+        "lanes",
+        "numba_compile",
+        "numba_crew",
+        "numba_passes",
+        "numba_simplex",
+        "numba_terms",
+        "numba_updates",
+    )
 )
 """Files that kernels are made of, besides their own."""
 

@@ -41,15 +41,17 @@ def sweep(  # type: ignore[no-untyped-def]
     momentum,
     over,
     offsets,
-    weights,
-    free,
-    sigma,
-    far_pull,
-    far_stay,
-    point,
-    labels,
-    new_labels,
-    new_point,
+    maps,
+    frees,
+    width,
+    sigmas,
+    dense_pull,
+    dense_stay,
+    dense,
+    y,
+    before,
+    after,
+    ahead,
     shape,
     margin,
     past,
@@ -57,9 +59,13 @@ def sweep(  # type: ignore[no-untyped-def]
     bottom,
     report,
 ):
-    """See `sweep_rows` in numba_rows.py; `plain` where there are nearest neighbours only, P is CD and H is CCE."""
+    """Update the rows top..bottom-1 of one image.
+
+    `plain` where there are nearest neighbours only, P is CD and H is CCE. What numba_rows.py describes comes as
+    pointers to this image's first numbers, `y` to the point, `before` to the labels, `after` and `ahead` to the next
+    ones. `report` (3,) receives sum w P, sum H, and the sum of |new - point|.
+    """
     height, n_classes, stride = shape[0], shape[1], shape[2]
-    width = free.shape[1]
     wide = (width + COUNT - 1) // COUNT * COUNT
     below = n_classes * stride
     n_offsets = 2 if plain else offsets.shape[0]
@@ -89,10 +95,7 @@ def sweep(  # type: ignore[no-untyped-def]
     # pulls of an edge lie at g_at + x or, if it is far, at g_at; its other end at q_at + x
     places = np.empty((3, n_edges), np.int64)
     g_at, q_at, moves = place(places[0]), place(places[1]), place(places[2])
-    y, before, after, ahead = place(point), place(labels), place(new_labels), place(new_point)
-    maps, frees, sigmas, steps = place(weights), place(free), place(sigma), place(offsets)
-    dense_pull, dense_stay = place(far_pull), place(far_stay)
-    dense, dense_stays = far_pull.size > 0, far_stay.size > 0
+    steps = place(offsets)
     uniform = fill(ONE / np.float32(n_classes))
     pair_energy, unary_energy, moved = 0.0, 0.0, 0.0
     above = max(top - 1, 0)
@@ -156,7 +159,7 @@ def sweep(  # type: ignore[no-untyped-def]
                 u = load(impurity, level + x)
                 is_free = part_of_row(frees, row, x, width, ZERO, spare)
                 stay = fill(ZERO)
-                if dense_stays:
+                if dense:
                     stay += part_of_row(dense_stay, row, x, width, ZERO, spare)
                 if stays_at_all:
                     for e in range(2 * near):

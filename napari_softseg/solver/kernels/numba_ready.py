@@ -77,26 +77,25 @@ def _import() -> Kernels:
 
 def _compile(kernels: Kernels) -> None:
     """Call the kernels on an image of two pixels, which compiles them or loads them from disk."""
-    flat, point, labels, ahead = (np.full(64, 0.5, np.float32) for _ in range(4))
+    flat, point, labels = (np.full(64, 0.5, np.float32) for _ in range(3))
     shape, offsets, one = np.array([1, 2, 16, 2]), np.array([[0, 1], [1, 0]]), np.float32(1)
-    planes, free, empty = (
-        np.full((2, 1, 2), 0.5, np.float32),
-        np.ones((1, 2), np.uint8),
-        np.empty(0, np.float32),
-    )
+    planes, free = np.full((2, 1, 2), 0.5, np.float32), np.ones((1, 2), np.uint8)
     maps, rows, report = planes, (shape, 16, 0, 1), np.zeros(3)
     seeds = np.full((1, 2), -1)
     kernels.ends.start_rows(flat, 2, 2, 1, np.zeros(1, np.int64), seeds, free, planes, labels, *rows)
+    nowhere, whole, real = np.zeros((4, 1), np.int64), np.zeros(1, np.int64), np.zeros(1)
     for sweep in (kernels.rows.sweep_rows, kernels.rows.plain_sweep_rows):
         sweep(
-            5, -1, one, one, one, one, one, offsets, maps, free, point, empty, np.empty((0, 0), np.float32),
-            point, labels, flat, ahead, shape, 16, 0, 0, 1, report,
+            0, 1, np.ones(9, np.int64), 5, -1, one, one, one, np.zeros((1, 2), np.float32), whole, real, offsets,
+            maps[None], free[None], whole, nowhere[:2], nowhere, 0, np.ones(1, np.bool_), shape, 16, 0, real, 1,
+            np.zeros((2, 1, 1, 3)), real, whole, real, nowhere[:, 0].copy(),
         )  # fmt: skip
     kernels.ends.settle_rows(5, -1, offsets, maps, free, point, labels, planes, *rows, report)
-    half = 2, flat, 1, np.empty((1, 1), np.int64), np.empty((1, 1), np.uint8)
-    kernels.coarsen.coarsen_rows(point, 2, seeds, free, free, one, *half, 0, 1)
-    kernels.coarsen.add_every_other(planes[0], 0, 0, 0, planes[1])
-    kernels.coarsen.drop_between_seeds(seeds, 0, 1, planes[1])
+    half = flat, 1, np.empty((1, 1), np.int64), np.empty((1, 1), np.uint8), np.zeros((1, 1, 1), np.float32)
+    kernels.coarsen.coarsen_rows(
+        point, 2, seeds, free, free, one, 2, planes, np.zeros((1, 5), np.int64), *half, 0, 1
+    )
+    kernels.coarsen.drop_between_seeds(seeds, offsets, planes, 0, 1)
 
 
 COMPILED = _Compiled()
@@ -114,3 +113,12 @@ def share(threads: int, work: Callable[..., None], tasks: Iterable[tuple[Any, ..
     some()
     for helper in helpers:
         helper.result()
+
+
+def together(threads: int, tasks: int, kernel: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    """Call a kernel that shares its tasks (numba_crew.py) on up to so many threads, until all of them are done."""
+    arguments = (threads, np.zeros(8 + tasks, np.int64), *arguments)
+    helpers = [_POOL.submit(kernel, number, *arguments) for number in range(1, threads)]
+    kernel(0, *arguments)
+    for helper in helpers:
+        helper.cancel()  # those that come too late

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +16,9 @@ from torch import Tensor
 from napari_softseg.options import CrossEntropy, Relaxation
 from napari_softseg.solver.kernels.extrapolation import over
 from napari_softseg.solver.kernels.fused import energy_numbers
-from napari_softseg.solver.kernels.numba_ready import COMPILED, share
+from napari_softseg.solver.kernels.numba_arrays import addresses, bytes_of, flat_planes, floats_of, stacked
+from napari_softseg.solver.kernels.numba_memory import Floats, keep, take
+from napari_softseg.solver.kernels.numba_ready import COMPILED, share, together
 from napari_softseg.solver.neighborhood import Offset, coarse_parts
 from napari_softseg.solver.problem import FIXED_SHARE, Problem, planes_apart
 
@@ -23,6 +27,21 @@ _LANES = 16
 
 _PER_THREAD = 40_000
 """Fewest numbers (classes x pixels) worth a thread of their own."""
+
+_ABOVE_ALL = np.finfo(np.float64).max
+"""An energy that none is above: kernels know no infinity."""
+
+_ROWS, _BANDS = 16, 8
+"""Rows of the narrowest band of a sweep, and most bands with up to two threads."""
+
+_BRIEF = 2_000_000
+"""Numbers of all images up to which thirty sweeps take less than a tenth of a second."""
+
+_FEW = 4
+"""Sweeps that follow on each other in small images, at least."""
+
+_SHORT = 4
+"""How much longer a sweep takes than to coarsen, start or settle as many numbers."""
 
 _PAST_CACHE = 4_000_000
 """Bytes of labels from which on a sweep's own are not kept in the cache: by the next one they would be gone."""
@@ -33,7 +52,6 @@ _PLAIN = (list(Relaxation).index(Relaxation.CD), list(CrossEntropy).index(CrossE
 _TOLERANCE = 0.03
 """As `fused.TOLERANCE`, for sixteen pixels at a time: where only the worst of many stops, most are better."""
 
-Floats = npt.NDArray[np.float32]
 Memory = list[Floats]
 """Flat arrays for labels: of every image of a batch one to begin with, then three more of each."""
 Report = npt.NDArray[np.float64]
@@ -84,13 +102,7 @@ def memory_for(problem: Problem, finer: Memory | None = None) -> Memory:
         for whole in (finer or [])[batch:]
         for begin in range(0, whole.size - size + 1, size)
     ]
-    return parts[: 4 * batch] if len(parts) >= 4 * batch else [_line_aligned(size) for _ in range(4 * batch)]
-
-
-def _line_aligned(size: int) -> Floats:
-    """Return an array that begins with a cache line."""
-    block = np.empty(size + _LANES, np.float32)
-    return block[-block.ctypes.data // 4 % _LANES :][:size]
+    return parts[: 4 * batch] if len(parts) >= 4 * batch else take(4 * batch, size)
 
 
 class NumbaSweep:
@@ -103,33 +115,44 @@ class NumbaSweep:
         layout, classes = _Layout.of(problem), problem.n_classes
         offsets, stride, self._margin = layout.offsets, layout.stride, layout.margin
         local = problem.edges or {offsets[0]: torch.zeros_like(problem.free, dtype=problem.dtype)}
-        self._sigma, plane = _flat_planes(problem.sigma, batch)
+        self._sigma, plane = flat_planes(problem.sigma, batch)
         self._shape = np.array([self._height, classes, stride, plane])
         self._problem = problem
-        work = self._height * stride * classes
-        self._threads = _threads_for(batch * work)
-        # some more bands than threads: one that is held up then takes fewer
-        per_thread = min(4 if self._threads > 1 else 1, max(1, work // _PER_THREAD // self._threads))
-        bands = min(self._height, per_thread * self._threads)
-        edges = [self._height * band // bands for band in range(bands + 1)]
-        self._bands = list(pairwise(edges))
+        work = batch * self._height * stride * classes
+        self._work = work
+        self.brief = work <= _BRIEF and problem.dense is None
+        # threads that stay for a few sweeps
+        self._crew = _threads_for(_FEW * work if self.brief else work)
+        # some more bands than threads: one that is held up, or comes late, then takes fewer
+        self._bands = max(1, min(self._height // _ROWS, max(_BANDS, _BANDS // 2 * self._crew)))
         relaxation, cross_entropy = energy_numbers(problem)
         self._energy = (relaxation, -1 if cross_entropy is None else cross_entropy)
         self._numbers = tuple(np.float32(x) for x in (problem.eta, problem.lambda_, tolerance))
         self._offsets = np.array(offsets, dtype=np.int64)
         self._plain = (*self._energy, offsets) == (*_PLAIN, [(0, 1), (1, 0)]) and problem.dense is None
-        self._weights = _stacked([local[offset] for offset in offsets])
-        self._free = _bytes(problem.free)
+        self._weights = stacked([local[offset] for offset in offsets])
+        self._free = bytes_of(problem.free)
         self._past = int(4 * layout.size >= _PAST_CACHE)
         memory = memory or memory_for(problem)
-        # of every image the labels, on which the point lies at first, and three more for the next ones
-        self._labels, rest = memory[:batch], memory[batch:]
+        # labels and next labels in turn, and points (see sweep_rows); the point is the labels themselves at first
+        self._flats = [memory[:batch], *(memory[batch + number :: 3] for number in range(3))]
+        self._swept, self._on_labels = 0, np.ones(batch, np.bool_)
+        self._rungs, self._lasts = np.zeros(batch, np.int64), np.full(batch, _ABOVE_ALL)
         self._start(start)
         for flat in memory:  # only now: what it starts from may lie there
             flat[: self._margin] = flat[flat.size - self._margin :] = 0
-        self._point = list(self._labels)
-        self._spare = [rest[3 * b : 3 * b + 3] for b in range(batch)]
-        self._next: list[tuple[Floats, Floats]] = []
+
+    @property
+    def _labels(self) -> list[Floats]:
+        return self._flats[self._swept % 2]
+
+    @property
+    def _point(self) -> list[Floats]:
+        ahead = self._flats[3 - self._swept % 2]
+        return [
+            flat if on else other
+            for on, flat, other in zip(self._on_labels, self._labels, ahead, strict=True)
+        ]
 
     def _image(self, flat: Floats) -> Tensor:
         """Return the (K, H, W) view of flat rows."""
@@ -147,7 +170,9 @@ class NumbaSweep:
         extent = (problem.n_classes - 1) * plane + (start.shape[-2] - 1) * line + start.shape[-1]
         flat = [image.as_strided((extent,), (1,)).numpy() for image in start]
         seeds = problem.seeds.contiguous().numpy()
-        held = np.empty((len(seeds), 0, 0, 0), np.float32) if problem.held is None else _floats(problem.held)
+        held = (
+            np.empty((len(seeds), 0, 0, 0), np.float32) if problem.held is None else floats_of(problem.held)
+        )
         kernel = COMPILED.kernels().ends.start_rows
 
         def rows(b: int, top: int, bottom: int, _: Report) -> None:
@@ -160,60 +185,78 @@ class NumbaSweep:
 
     def _each_band(self, rows: Callable[[int, int, int, Report], None]) -> Report:
         """Call `rows` for every image, top, bottom and what it may report, on threads; sum the reports."""
-        bands = self._bands
-        report = np.zeros((len(self._free), len(bands), 3))
-        tasks = [(b, *bands[i], report[b, i]) for b in range(len(report)) for i in range(len(bands))]
-        share(self._threads, rows, tasks)
+        threads = _threads_for(self._work // _SHORT)
+        count = threads if threads == 1 else 4 * threads
+        bounds = list(pairwise(self._height * band // count for band in range(count + 1)))
+        report = np.zeros((len(self._free), count, 3))
+        tasks = [(b, *bounds[i], report[b, i]) for b in range(len(report)) for i in range(count)]
+        share(threads, rows, tasks)
         total: Report = report.sum(1)
         return total
 
     def sweep(self, momentum: Sequence[float]) -> tuple[Tensor, Tensor]:
         """Update all pixels at once, bands of rows on threads."""
+        self._rungs, self._lasts = np.arange(len(momentum)), np.full(len(momentum), _ABOVE_ALL)
+        dense, stay, far = self._dense(self._point)
+        report, *_ = self._sweeps(1, np.zeros(len(momentum)), momentum, (dense, stay))
+        total: Report = report[0].sum(1)
+        return self._terms(total, far), torch.from_numpy(total[:, 2] / 2)
+
+    def descend(
+        self, most: int, still: Sequence[float], momentum: Callable[[list[int]], list[float]]
+    ) -> tuple[list[float], bool]:
+        """Sweep up to `most` times without leaving compiled code."""
+        ladder = momentum(list(range(int(self._rungs.max()) + most)))
+        _, energies, self._rungs, self._lasts, ended = self._sweeps(most, np.array(still), ladder, ([], []))
+        sweeps = int(ended[0])
+        self._swept += sweeps
+        self._on_labels = np.zeros_like(self._on_labels)
+        return energies[:sweeps].tolist(), bool(ended[1])
+
+    def _sweeps(
+        self, most: int, still: Any, momentum: Sequence[float], dense: tuple[Any, Any]
+    ) -> tuple[Any, ...]:
+        """Call the kernel on all threads; return what it reports."""
         kernels = COMPILED.kernels().rows
+        batch = len(still)
+        found = (
+            np.empty((2 * most, batch, self._bands, 3)), np.empty(most),
+            np.empty_like(self._rungs), np.empty_like(self._lasts), np.zeros(2, np.int64),
+        )  # fmt: skip
+        arguments = (
+            *self._energy, *self._numbers, np.array([(m, over(m)) for m in momentum], np.float32), self._rungs,
+            self._lasts, self._offsets, self._weights, self._free, addresses(self._sigma),
+            np.array([addresses(some) if len(some) else [0] * batch for some in dense]),
+            np.array([addresses(some) for some in self._flats]), self._swept, self._on_labels, self._shape,
+            self._margin, self._past, still, most, *found,
+        )  # fmt: skip
         kernel = kernels.plain_sweep_rows if self._plain else kernels.sweep_rows
-        ahead = [(np.float32(m), np.float32(over(m))) for m in momentum]
-        pull, stay, far = self._dense(self._point)
-        self._next = [(spare[-1], spare[-2]) for spare in self._spare]
-
-        def rows(b: int, top: int, bottom: int, report: Report) -> None:
-            kernel(
-                *self._energy, *self._numbers, *ahead[b], self._offsets, self._weights[b],
-                self._free[b], self._sigma[b], pull[b], stay[b], self._point[b], self._labels[b],
-                *self._next[b], self._shape, self._margin, self._past, top, bottom, report,
-            )  # fmt: skip
-
-        report = self._each_band(rows)
-        return self._terms(report, far), torch.from_numpy(report[:, 2] / 2)
+        together(min(self._crew, batch * self._bands), batch * self._bands, kernel, arguments)
+        return found
 
     def _terms(self, report: Report, far: Tensor | float) -> Tensor:
         """Return the weighted energy terms, (B, 2)."""
         report[:, 0] += np.asarray(far)
         return torch.from_numpy(report[:, 1::-1] * (self._problem.eta, self._problem.lambda_))
 
-    def _dense(self, labels: list[Floats]) -> tuple[list[Floats], Floats, Tensor | float]:
-        """Return pull, stay and energy of dense edges, empty or 0 where there are none."""
+    def _dense(self, labels: list[Floats]) -> tuple[Sequence[Floats], Sequence[Floats], Tensor | float]:
+        """Return pull and stay of each image's dense edges, and their energy; none and 0 where there are no such."""
         if self._problem.dense is None:
-            batch = len(labels)
-            return [np.empty(0, np.float32)] * batch, np.empty((batch, 0, 0), np.float32), 0.0
+            return [], [], 0.0
         dense = self._problem.dense_pairwise(torch.stack([self._image(flat) for flat in labels]))
         pull = [np.zeros_like(flat) for flat in labels]
         for flat, image in zip(pull, dense.pull, strict=True):
             self._image(flat).copy_(image)
-        return pull, _floats(dense.stay), dense.energy
+        return pull, list(floats_of(dense.stay)), dense.energy
 
     def advance(self) -> None:
         """Swap the buffers."""
-        for b, (labels, point) in enumerate(self._next):
-            old = [self._labels[b], *([] if self._point[b] is self._labels[b] else [self._point[b]])]
-            self._spare[b] = old + self._spare[b][:-2]
-            self._labels[b], self._point[b] = labels, point
+        self._swept += 1
+        self._on_labels = np.zeros_like(self._on_labels)
 
     def restart(self, which: Tensor) -> None:
         """Let the point be the labels."""
-        for b in np.flatnonzero(which.numpy()):
-            if self._point[b] is not self._labels[b]:
-                self._spare[b].insert(0, self._point[b])
-                self._point[b] = self._labels[b]
+        self._on_labels = self._on_labels | which.numpy()
 
     def labels(self) -> Tensor:
         """Return the labels, a view of them where there is one image."""
@@ -223,18 +266,25 @@ class NumbaSweep:
     def settle(self) -> tuple[Tensor, Tensor]:
         """Divide by the sums, copy to planes, and sum the energy."""
         problem, kernel = self._problem, COMPILED.kernels().ends.settle_rows
-        del self._point, self._spare, self._next  # memory for the copy
-        result = np.empty((len(self._labels), problem.n_classes, self._height, self._width), np.float32)
+        labels, shape = self._labels, (len(self._free), problem.n_classes, self._height, self._width)
+        if len(labels) == 1:
+            result = self._flats[2][0][: math.prod(shape)].reshape(shape)
+            spare = [self._flats[slot][0] for slot in (0, 1, 3)]
+        else:
+            spare, self._flats = [], []  # memory for the copy
+            result = np.empty(shape, np.float32)
 
         def rows(b: int, top: int, bottom: int, report: Report) -> None:
             kernel(
                 *self._energy, self._offsets, self._weights[b], self._free[b], self._sigma[b],
-                self._labels[b], result[b], self._shape, self._margin, top, bottom, report,
+                labels[b], result[b], self._shape, self._margin, top, bottom, report,
             )  # fmt: skip
 
-        report, labels = self._each_band(rows), torch.from_numpy(result)
-        return labels, self._terms(
-            report, 0.0 if problem.dense is None else problem.dense_pairwise(labels).energy
+        report, settled = self._each_band(rows), torch.from_numpy(result)
+        self._flats = []
+        keep(spare)
+        return settled, self._terms(
+            report, 0.0 if problem.dense is None else problem.dense_pairwise(settled).energy
         )
 
 
@@ -246,45 +296,36 @@ def coarsen(problem: Problem) -> Problem:
     kernels = COMPILED.kernels().coarsen
     batch, height, width = problem.seeds.shape
     h, w = (height + 1) // 2, (width + 1) // 2
-    sigma, plane = _flat_planes(problem.sigma, batch)
-    seeds, free = problem.seeds.contiguous().numpy(), _bytes(problem.free)
-    valid = np.empty((batch, 0, 0), np.uint8) if problem.valid is None else _bytes(problem.valid)
+    sigma, plane = flat_planes(problem.sigma, batch)
+    seeds, free = problem.seeds.contiguous().numpy(), bytes_of(problem.free)
+    valid = np.empty((batch, 0, 0), np.uint8) if problem.valid is None else bytes_of(problem.valid)
     n_classes = 0 if problem.sigma is None else problem.n_classes
     means = None if problem.sigma is None else planes_apart((batch, n_classes, h, w), torch.float32)
-    found, coarse_plane = _flat_planes(means, batch)
+    found, coarse_plane = flat_planes(means, batch)
     strokes, inside = np.empty((batch, h, w), np.int64), np.ones((batch, h, w), np.uint8)
+    fine, parts = sorted(problem.edges), list(coarse_parts(problem.edges))
+    offsets = sorted({offset for _, offset, *_ in parts})
+    joined = np.array([(fine.index(one), offsets.index(other), *at) for one, other, *at in parts], np.int64)
+    edges = stacked([problem.edges[offset] for offset in fine])
+    weights = np.zeros((batch, len(offsets), h, w), np.float32)  # as the sweep takes them
 
     def rows(b: int, top: int, bottom: int) -> None:
         kernels.coarsen_rows(
-            sigma[b],
-            plane,
-            seeds[b],
-            free[b],
-            valid[b],
-            np.float32(FIXED_SHARE),
-            n_classes,
-            found[b],
-            coarse_plane,
-            strokes[b],
-            inside[b],
-            top,
-            bottom,
+            sigma[b], plane, seeds[b], free[b], valid[b], np.float32(FIXED_SHARE), n_classes, edges[b],
+            joined.reshape(-1, 5), found[b], coarse_plane, strokes[b], inside[b], weights[b], top, bottom,
+        )  # fmt: skip
+
+    def edges_of(b: int, top: int, bottom: int) -> None:
+        kernels.drop_between_seeds(
+            strokes[b], np.array(offsets, np.int64).reshape(-1, 2), weights[b], top, bottom
         )
 
-    threads = _threads_for(height * width * problem.n_classes)
-    bounds = [h * band // threads for band in range(threads + 1)]
-    share(threads, rows, [(b, *band) for b in range(batch) for band in pairwise(bounds)])
-    joined = list(coarse_parts(problem.edges))
-    offsets = sorted({offset for _, offset, *_ in joined})
-    weights = np.zeros((batch, len(offsets), h, w), np.float32)  # as the sweep takes them
-
-    def edges_of(b: int, number: int) -> None:
-        for fine, offset, *at in joined:
-            if offset == offsets[number]:
-                kernels.add_every_other(_floats(problem.edges[fine][b]), *at, weights[b, number])
-        kernels.drop_between_seeds(strokes[b], *offsets[number], weights[b, number])
-
-    share(threads, edges_of, [(b, number) for b in range(batch) for number in range(len(offsets))])
+    threads = _threads_for(height * width * problem.n_classes // _SHORT)
+    tasks = [
+        (b, h * band // threads, h * (band + 1) // threads) for b in range(batch) for band in range(threads)
+    ]
+    share(threads, rows, tasks)
+    share(threads, edges_of, tasks)  # once all seeds are there
     maps = torch.from_numpy(weights)
     return replace(
         problem,
@@ -295,38 +336,3 @@ def coarsen(problem: Problem) -> Problem:
         eta=4 * problem.eta,
         prepared=True,
     )
-
-
-def _stacked(maps: list[Tensor]) -> Floats:
-    """Return (B, O, H, W) of O maps (B, H, W): a view where they lie so, as the edges of a problem do."""
-    first, size = maps[0], maps[0][0].numel()
-    stride = (len(maps) * size, first.shape[-1], 1)
-    lie_so = all(
-        one.stride() == stride and one.data_ptr() == first.data_ptr() + number * size * one.element_size()
-        for number, one in enumerate(maps)
-    )
-    if lie_so and first.untyped_storage().nbytes() >= (first.storage_offset() + len(first) * stride[0]) * 4:
-        return _floats(
-            first.as_strided((len(first), len(maps), *first.shape[1:]), (stride[0], size, *stride[1:]))
-        )
-    return _floats(torch.stack(maps, 1))
-
-
-def _flat_planes(sigma: Tensor | None, batch: int) -> tuple[list[Floats], int]:
-    """Return all numbers of each image's sigma, and how many lie from one plane's first to the next one's."""
-    if sigma is None:
-        return [np.empty(0, np.float32)] * batch, 0
-    sigma = sigma.to(torch.float32)
-    plane = sigma.stride(1)
-    extent = (sigma.shape[1] - 1) * plane + sigma.shape[2] * sigma.shape[3]
-    return [image.as_strided((extent,), (1,)).numpy() for image in sigma], plane
-
-
-def _bytes(x: Tensor) -> npt.NDArray[np.uint8]:
-    array: npt.NDArray[np.uint8] = x.contiguous().numpy().view(np.uint8)
-    return array
-
-
-def _floats(x: Tensor) -> Floats:
-    array: Floats = x.to(torch.float32).contiguous().numpy()
-    return array
