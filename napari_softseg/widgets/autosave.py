@@ -8,6 +8,8 @@ from typing import Any
 
 from qtpy.QtCore import QObject, QTimer, Signal
 
+from napari_softseg.widgets.worker_threads import yield_to_window
+
 RETRY_MS = 2000
 """After a write that failed, such as on a full disk."""
 
@@ -26,7 +28,9 @@ class Worker(QObject):
 
     def __init__(self, name: str) -> None:
         super().__init__()
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix=f"softseg-{name}")
+        self._executor = ThreadPoolExecutor(
+            1, thread_name_prefix=f"softseg-{name}", initializer=yield_to_window
+        )
         self._waiting = 0
         self._closing = threading.Event()
         self._may_begin = threading.Event()

@@ -8,6 +8,8 @@ from typing import Any
 
 from qtpy.QtCore import QObject, QTimer, Signal
 
+from napari_softseg.widgets.worker_threads import yield_to_window
+
 DEBOUNCE_MS = 60
 """A drag of a slider or a burst of strokes becomes one request."""
 
@@ -45,7 +47,9 @@ class LiveSolver(QObject):
         """Ask `next_job` for work, in the GUI thread, shortly after each :meth:`poke`."""
         super().__init__()
         self._next_job = next_job
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="softseg-solve")
+        self._executor = ThreadPoolExecutor(
+            1, thread_name_prefix="softseg-solve", initializer=yield_to_window
+        )
         self._latest = 0
         self._running = 0
         self._pending: Job | None = None

@@ -1,6 +1,12 @@
-"""How many threads of the CPU the viewer's solves use; set in the GUI thread, applied in the workers."""
+"""What the viewer's worker threads take of the CPU: how many solve, and that the window goes first."""
 
 import os
+import sys
+import threading
+from contextlib import suppress
+
+_NICE = 10
+"""Of a worker's thread; the window's has 0."""
 
 _wanted = 0
 
@@ -21,3 +27,13 @@ def apply_threads() -> None:
     count = _wanted or max(1, (os.cpu_count() or 2) - 1)
     if torch.get_num_threads() != count:
         torch.set_num_threads(count)
+
+
+def yield_to_window() -> None:
+    """Let the window go first where it and the thread that calls both want the CPU, for good.
+
+    The thread's own threads inherit it. Only Linux knows niceness of threads; elsewhere nothing happens.
+    """
+    if sys.platform == "linux":
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)

@@ -11,8 +11,10 @@ from qtpy.QtWidgets import QWidget
 
 from napari_softseg.widgets.all_planes import AllPlanes
 from napari_softseg.widgets.command_line import CommandLine
+from napari_softseg.widgets.hand_first import HandFirst
 from napari_softseg.widgets.model_session import ModelSession
 from napari_softseg.widgets.network_memory import NetworkMemory
+from napari_softseg.widgets.partial_drawing import PartialDrawing
 from napari_softseg.widgets.predict_all import PredictAll
 from napari_softseg.widgets.project_session import ProjectSession
 from napari_softseg.widgets.session import ScribbleSession
@@ -33,6 +35,9 @@ class Workspace:
     def __init__(self, viewer: ViewerModel) -> None:
         self.viewer = viewer
         self.session = ScribbleSession(viewer)
+        self.drawing = PartialDrawing(viewer)
+        self.session.image_chosen.connect(self.drawing.wait)
+        self.hand_first = HandFirst(viewer, self.session.hand)
         self.loop = SolveLoop(self.session)
         self.all_planes = AllPlanes(self.session, self.loop)
         self.command_line = CommandLine(self.session, self.loop)
@@ -80,6 +85,8 @@ class Workspace:
         self.command_line.close()
         self.all_planes.close()
         self.loop.close()
+        self.hand_first.close()
+        self.drawing.close()
         self.session.close()
 
 

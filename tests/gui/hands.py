@@ -55,6 +55,12 @@ def button_down(viewer: Any, start: Point) -> Iterator[Callable[[Point], None]]:
         _send(viewer, QEvent.Type.MouseButtonRelease, at, left, none)
 
 
+def hover(viewer: Any, point: Point) -> None:
+    """Move the mouse to a point, no button down."""
+    none = Qt.MouseButton.NoButton
+    _send(viewer, QEvent.Type.MouseMove, on_canvas(viewer, point), none, none)
+
+
 class Pulse:
     """A 5 ms timer; the gaps between its beats are how long the event loop was blocked."""
 

@@ -1,0 +1,83 @@
+"""What holds up the window waits for the hand."""
+
+import gc
+import os
+import sys
+import threading
+
+import pytest
+from napari.components import ViewerModel
+from qtpy.QtWidgets import QWidget
+
+from napari_softseg.widgets import hand
+from napari_softseg.widgets.hand import Hand
+from napari_softseg.widgets.hand_first import HandFirst
+from napari_softseg.widgets.live_solver import LiveSolver
+from tests.gui.conftest import Stage
+from tests.gui.hands import Point, button_down, canvas_of
+
+PATH: tuple[Point, ...] = ((30.0, 30.0), (34.0, 60.0))
+
+
+@pytest.fixture(autouse=True)
+def slow_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take no slow redraw for a hand that keeps still."""
+    monkeypatch.setattr(hand, "PAUSE_MS", 60_000)
+
+
+def test_the_list_of_layers_waits_for_the_hand(stage: Stage) -> None:
+    (layers,) = canvas_of(stage.viewer).window().findChildren(QWidget, "layerList")
+    with button_down(stage.viewer, PATH[0]) as move:
+        move(PATH[1])
+        assert not layers.updatesEnabled()
+    assert layers.updatesEnabled()
+    with button_down(stage.viewer, PATH[0]) as move:
+        move(PATH[1])
+        stage.close_dock()
+        assert layers.updatesEnabled()
+
+
+def test_python_searches_its_memory_a_while_after_the_stroke(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = gc.get_threshold()
+    stage.dock.workspace.hand_first._calm.setInterval(50)
+    with button_down(stage.viewer, PATH[0]) as move:
+        move(PATH[1])
+        assert gc.get_threshold()[:2] == before[:2]
+        assert gc.get_threshold()[2] > 1000 * before[2]
+    assert gc.get_threshold() != before
+    stage.qtbot.waitUntil(lambda: gc.get_threshold() == before)
+    with button_down(stage.viewer, PATH[0]) as move:
+        move(PATH[1])
+        stage.close_dock()
+        assert gc.get_threshold() == before
+
+
+def test_two_viewers_leave_the_thresholds_as_they_were() -> None:
+    before = gc.get_threshold()
+    hands = [Hand(ViewerModel()) for _ in range(2)]
+    firsts = [HandFirst(one._viewer, one) for one in hands]
+    for one in hands:
+        one.began.emit()
+    assert gc.get_threshold() != before
+    for first, one in zip(firsts, hands, strict=True):
+        first.close()
+        one.close()
+    assert gc.get_threshold() == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there have threads a niceness of their own")
+def test_the_window_goes_first_where_a_solve_wants_the_cpu(qtbot: object) -> None:
+    def niceness() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    here = niceness()
+    solver = LiveSolver(lambda: None)
+    seen: list[int] = []
+    solver.warm.connect(seen.append)
+    solver.warm_up(niceness)
+    qtbot.waitUntil(lambda: bool(seen))  # type: ignore[attr-defined]
+    solver.close()
+    assert seen == [10]
+    assert niceness() == here
