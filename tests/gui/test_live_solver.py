@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pytestqt.qtbot import QtBot
 
-from napari_softseg.widgets.live_solver import Job, LiveSolver, Report
+from napari_softseg.widgets.live_solver import DEBOUNCE_MS, Job, LiveSolver, Report
 
 
 @pytest.fixture
@@ -93,11 +93,14 @@ def test_many_pokes_ask_once(make_solver: Callable[..., LiveSolver], qtbot: QtBo
         asked.append(1)
 
     solver = make_solver(next_job)
+    pauses = 0  # as long as the one that ends a burst: a busy machine makes such of its own
     for _ in range(20):
+        poked = time.monotonic()
         solver.poke()
         qtbot.wait(2)
+        pauses += time.monotonic() - poked > 0.8 * DEBOUNCE_MS / 1000
     qtbot.waitUntil(lambda: not solver.busy)
-    assert asked == [1]
+    assert 1 <= len(asked) <= 1 + pauses
 
 
 def test_progress_is_thinned_out_and_only_of_the_latest(
