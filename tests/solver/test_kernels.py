@@ -232,6 +232,15 @@ def test_kept_memory_goes_where_it_does_not_fit() -> None:
     assert numba_memory.take(1, 64)[0] is not one
 
 
+def test_parts_of_memory_are_not_kept() -> None:
+    """The coarse levels' are parts of the finest one's, which is still to be solved; another thread could get them."""
+    (whole,) = numba_memory.take(1, 64)
+    part = whole[16:48]
+    numba_memory.keep([part])
+    (found,) = numba_memory.take(1, 32)
+    assert not np.shares_memory(found, whole)
+
+
 @pytest.mark.parametrize("changes", [{}, {"relaxation": "lq"}, {"neighborhood": "grid8"}])
 def test_writing_past_the_cache_changes_nothing(
     changes: dict[str, str], monkeypatch: pytest.MonkeyPatch

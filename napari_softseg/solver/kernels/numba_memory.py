@@ -37,8 +37,12 @@ def take(count: int, size: int) -> list[Floats]:
 
 
 def keep(arrays: list[Floats]) -> None:
-    """Keep arrays that nobody uses any more for the next who takes some."""
-    if sum(one.nbytes for one in arrays) <= psutil.virtual_memory().total // _SHARE:
+    """Keep arrays that nobody uses any more for the next who takes some.
+
+    Not those of a coarse level, which are parts of the finer one's: that is about to use them.
+    """
+    parts = any(one.base is None or one.base.size != one.size + LINE for one in arrays)
+    if not parts and sum(one.nbytes for one in arrays) <= psutil.virtual_memory().total // _SHARE:
         with _LOCK:
             _kept[:] = arrays
 
