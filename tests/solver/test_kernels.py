@@ -183,15 +183,24 @@ def test_threads_do_not_change_the_result(threads: int) -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
-@pytest.mark.parametrize("changes", [{}, {"relaxation": "lq"}, {"neighborhood": "grid8"}])
+@pytest.mark.parametrize(
+    ("changes", "restarts"),
+    [
+        ({}, False),
+        ({"relaxation": "lq"}, False),
+        ({"neighborhood": "grid8"}, False),
+        ({"relaxation": "bl"}, True),
+    ],
+)
 def test_sweeps_in_one_call_are_those_of_the_driver(
-    threads: int, changes: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    threads: int, changes: dict[str, str], restarts: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Restarts, the end and the energies between, also where it takes several calls."""
-    problem, common = (
-        random_problem(3, (150, 130), 3, batch=2, lambda_=40.0, **changes),
-        torch.get_num_threads(),
-    )
+    size = (41, 37) if restarts else (150, 130)
+    problem, common = random_problem(3, size, 3, batch=2, lambda_=40.0, **changes), torch.get_num_threads()
+    restarted: list[None] = []
+    restart = NumbaSweep.restart
+    monkeypatch.setattr(NumbaSweep, "restart", lambda self, which: restarted.append(restart(self, which)))
     monkeypatch.setattr(majorize_minimize, "_AT_ONCE", 7)
     ways = []
     for most in (numba_sweep._BRIEF, 0):
@@ -206,6 +215,7 @@ def test_sweeps_in_one_call_are_those_of_the_driver(
         finally:
             torch.set_num_threads(common)
     (ours, found), (theirs, expected) = ways
+    assert bool(restarted) == restarts  # by the driver: the kernel does so by itself
     assert ours.sweeps == theirs.sweeps > 7
     assert ours.status == theirs.status
     np.testing.assert_allclose(found, expected, rtol=1e-6)
