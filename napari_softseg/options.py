@@ -32,6 +32,8 @@ class Choice(StrEnum):
     @classmethod
     def named(cls, name: object) -> Self:
         """Return the member of that name in any case; InputError lists the choices."""
+        if isinstance(name, cls):
+            return name
         for member in cls:
             if member == str(name).lower():
                 return member

@@ -18,6 +18,7 @@ import threading
 from collections.abc import Generator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,7 +26,6 @@ from napari_softseg.options import DEFAULTS
 from napari_softseg.solver.kernels import BriefSweep, Memory, Sweep, coarsen, memory_for, sweep_for
 from napari_softseg.solver.problem import Problem
 from napari_softseg.solver.solution import EnergyTerms, SolveProgress, Status, drain
-from napari_softseg.threads import alone
 
 _COARSEST = 24
 """Pyramid levels stop when a side is no longer than this."""
@@ -175,11 +175,12 @@ def _one_by_one(
     return max_sweeps, Status.MAX_SWEEPS
 
 
-@alone()
 def _still(problem: Problem, tolerance: float) -> list[float]:
     """Return the label mass that may move in each image's last sweep."""
-    # not free.sum(), which makes a copy in int64
-    return [tolerance * int(torch.count_nonzero(one)) for one in problem.free]
+    # not free.sum(), which makes a copy in int64; NumPy counts without PyTorch's threads, and sooner
+    on_cpu = problem.free.device.type == "cpu"
+    counts = map(np.count_nonzero, problem.free.numpy()) if on_cpu else map(torch.count_nonzero, problem.free)
+    return [tolerance * int(count) for count in counts]
 
 
 def _momentum(age: list[int]) -> list[float]:

@@ -94,12 +94,14 @@ class Problem:
     prepared: InitVar[bool] = False
     _given: list[tuple[weakref.ref[Tensor], int]] = field(init=False, repr=False, compare=False)
 
-    @alone()
     def __post_init__(self, prepared: bool) -> None:
         maps = (*self.edges.values(), *([] if self.sigma is None else [self.sigma]))
         object.__setattr__(self, "_given", [(weakref.ref(one), one._version) for one in maps])
-        if prepared:
-            return
+        if not prepared:
+            self._prepare()
+
+    @alone()
+    def _prepare(self) -> None:
         seeds = self.seeds if self.valid is None else torch.where(self.valid, self.seeds, -1)
         object.__setattr__(self, "seeds", seeds)
         object.__setattr__(self, "edges", drop_seed_edges(self.edges, seeds))

@@ -9,8 +9,8 @@ All of them agree to float32's rounding.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Sequence
+from typing import Protocol
 
 from torch import Tensor
 
@@ -20,6 +20,8 @@ from napari_softseg.solver.kernels.torch_sweep import TorchSweep
 from napari_softseg.solver.problem import Problem, refine
 
 Memory = numba_sweep.Memory
+BriefSweep = numba_sweep.NumbaSweep
+"""One that can make many sweeps by itself. What lies between sweeps is much of the time of a small image."""
 
 
 class Sweep(Protocol):
@@ -49,24 +51,6 @@ class Sweep(Protocol):
         """Return the labels (B, K, H, W) and their weighted energy terms (B, 2) float64; the last call.
 
         The floor under every label makes their sum a little more than one; that is mended first.
-        """
-        ...
-
-
-@runtime_checkable
-class BriefSweep(Sweep, Protocol):
-    """One that can make sweeps by itself, which saves what lies between them: much of the time of a small image."""
-
-    brief: bool
-    """Whether many sweeps take so little time that nobody waits for one of them."""
-
-    def descend(
-        self, most: int, still: Sequence[float], momentum: Callable[[list[int]], list[float]]
-    ) -> tuple[list[float], bool]:
-        """Make up to `most` sweeps as the driver would, until in each image no more label mass moves than `still` says.
-
-        `momentum` gives it for numbers of sweeps without a restart. Returns the energy at the
-        point of each sweep, and whether little moved in the last one.
         """
         ...
 

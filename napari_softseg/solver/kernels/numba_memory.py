@@ -7,6 +7,7 @@ and far longer on a virtual machine whose host has to find the pages again.
 from __future__ import annotations
 
 import threading
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -42,9 +43,14 @@ def keep(arrays: list[Floats]) -> None:
     Not those of a coarse level, which are parts of the finer one's: that is about to use them.
     """
     parts = any(one.base is None or one.base.size != one.size + LINE for one in arrays)
-    if not parts and sum(one.nbytes for one in arrays) <= psutil.virtual_memory().total // _SHARE:
+    if not parts and sum(one.nbytes for one in arrays) <= _all_memory() // _SHARE:
         with _LOCK:
             _kept[:] = arrays
+
+
+@cache  # it asks the system, which takes as long as a coarse sweep
+def _all_memory() -> int:
+    return int(psutil.virtual_memory().total)
 
 
 def _new(size: int) -> Floats:

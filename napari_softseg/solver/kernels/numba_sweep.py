@@ -120,6 +120,7 @@ class NumbaSweep:
         self._problem = problem
         work = batch * self._height * stride * classes
         self._work = work
+        # many sweeps take so little time that nobody waits for one of them
         self.brief = work <= _BRIEF and problem.dense is None
         # threads that stay for a few sweeps
         self._crew = _threads_for(_FEW * work if self.brief else work)
@@ -205,7 +206,12 @@ class NumbaSweep:
     def descend(
         self, most: int, still: Sequence[float], momentum: Callable[[list[int]], list[float]]
     ) -> tuple[list[float], bool]:
-        """Sweep up to `most` times without leaving compiled code."""
+        """Make up to `most` sweeps as the driver would, without leaving compiled code.
+
+        They end when in each image no more label mass moves than `still` says. `momentum` gives how far the next
+        point lies ahead, for numbers of sweeps without a restart. Returns the energy at the point of
+        each sweep, and whether little moved in the last one.
+        """
         ladder = momentum(list(range(int(self._rungs.max()) + most)))
         _, energies, self._rungs, self._lasts, ended = self._sweeps(most, np.array(still), ladder, ([], []))
         sweeps = int(ended[0])
