@@ -88,17 +88,18 @@ def iter_majorize_minimize(
     """
     # nothing but the state holds labels while it works: an image that fits the memory is what limits it
     memory = memory_for(problem)
-    if start is None:
-        start = _start(problem, tolerance, stop, memory)
-    state = sweep_for(problem, start, memory)
-    del start, memory
+    begun = _start(problem, tolerance, stop, memory) if start is None else start
+    state = sweep_for(problem, begun, memory)
+    del start, begun, memory
     sweeps, status = yield from _descend(problem, state, max_sweeps, tolerance, stop)
     labels, terms = state.settle()
     unary, pairwise = terms.sum(0).tolist()
     return Minimum(labels, sweeps, status, EnergyTerms(unary, pairwise))
 
 
-def _start(problem: Problem, tolerance: float, stop: threading.Event | None, memory: Memory | None) -> Tensor:
+def _start(
+    problem: Problem, tolerance: float, stop: threading.Event | None, memory: Memory | None
+) -> Tensor | BriefSweep:
     if problem.dense is not None:
         return problem.start()  # every pixel sees all others: strokes reach far without coarser levels
     # of a volume even one coarser level swallows objects: a block joins eight voxels
@@ -108,8 +109,10 @@ def _start(problem: Problem, tolerance: float, stop: threading.Event | None, mem
 
 def _coarse_start(
     problem: Problem, depth: int, tolerance: float, stop: threading.Event | None, memory: Memory | None
-) -> Tensor:
+) -> Tensor | BriefSweep:
     """Return the labels of the coarser problem, (B, K, h, w), or some to start from where there is none.
+
+    Of a small one only what is needed to make them, together with what comes after it.
 
     They lie in the memory of this one, outside of its first labels.
     """
@@ -120,6 +123,9 @@ def _coarse_start(
     coarse = coarsen(problem)
     within = memory_for(coarse, memory)
     state = sweep_for(coarse, _coarse_start(coarse, depth - 1, tolerance, stop, within), within)
+    if isinstance(state, BriefSweep) and state.brief:
+        state.put_off(_COARSE_SWEEPS, _still(coarse, tolerance), _momentum)
+        return state
     drain(_descend(coarse, state, _COARSE_SWEEPS, tolerance, stop))
     return state.labels()
 
@@ -142,7 +148,8 @@ def _in_one_go(
     while sweeps < max_sweeps:
         if stop is not None and stop.is_set():
             return sweeps, Status.STOPPED
-        energies, converged = state.descend(min(_AT_ONCE, max_sweeps - sweeps), still, _momentum)
+        most = min(_AT_ONCE, max_sweeps - sweeps)
+        energies, converged = state.descend(most, still, _momentum, last=sweeps + most == max_sweeps)
         for energy in energies:
             yield SolveProgress("solve", sweeps, max_sweeps, energy)
             sweeps += 1

@@ -18,7 +18,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_softseg.solver import drain, iter_majorize_minimize, majorize_minimize
-from napari_softseg.solver.kernels import Sweep, numba_arrays, numba_memory, numba_sweep, sweep_for
+from napari_softseg.solver.kernels import (
+    Sweep,
+    numba_arrays,
+    numba_coarser,
+    numba_memory,
+    numba_sweep,
+    sweep_for,
+)
 from napari_softseg.solver.kernels.numba_sweep import NumbaSweep
 from napari_softseg.solver.kernels.torch_sweep import TorchSweep
 from napari_softseg.solver.problem import refine
@@ -190,10 +197,11 @@ def test_threads_do_not_change_the_result(threads: int) -> None:
         ({"relaxation": "lq"}, False),
         ({"neighborhood": "grid8"}, False),
         ({"relaxation": "bl"}, True),
+        ({"sigma": None}, True),  # coarser and coarser
     ],
 )
 def test_sweeps_in_one_call_are_those_of_the_driver(
-    threads: int, changes: dict[str, str], restarts: bool, monkeypatch: pytest.MonkeyPatch
+    threads: int, changes: dict[str, Any], restarts: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Restarts, the end and the energies between, also where it takes several calls."""
     size = (41, 37) if restarts else (150, 130)
@@ -312,7 +320,7 @@ def test_coarsens_like_the_reference(
         generator = torch.Generator().manual_seed(seed)
         changes["valid"] = torch.rand(batch, height, width, generator=generator) < 0.6
     problem = random_problem(seed, (height, width), n_classes, batch, neighborhood=neighborhood, **changes)
-    found, expected = numba_sweep.coarsen(problem), problem.coarsen()
+    found, expected = numba_coarser.coarsen(problem), problem.coarsen()
     assert found.edges.keys() == expected.edges.keys()
     for offset, weight in expected.edges.items():
         torch.testing.assert_close(found.edges[offset], weight)
@@ -341,7 +349,7 @@ def test_coarser_labels_lie_within_the_memory_of_finer_ones(
     """All apart from one another, and none where the first labels of the finer problem are written."""
     problem = random_problem(0, (height, width), n_classes, batch, neighborhood=neighborhood)
     finer = numba_sweep.memory_for(problem)
-    coarser = numba_sweep.memory_for(numba_sweep.coarsen(problem), finer)
+    coarser = numba_sweep.memory_for(numba_coarser.coarsen(problem), finer)
     assert len(finer) == len(coarser) == 4 * batch
     assert all(part.ctypes.data % 64 == 0 for part in coarser)
     apart = [*finer[:batch], *coarser]
@@ -427,7 +435,7 @@ def test_fresh_code_and_code_from_disk_agree_to_the_last_bit(tmp_path: Path) -> 
     for _ in ("compiles", "loads"):
         subprocess.run([sys.executable, "-c", SWEEPS.format(out=str(out))], env=environment, check=True)
         found.append(np.load(out))
-    assert any((tmp_path / "cache").rglob("*sweep_rows*.nbc"))
+    assert any((tmp_path / "cache").rglob("*solve_rows*.nbc"))
     assert np.array_equal(*found)
 
 
@@ -441,12 +449,12 @@ def test_nowhere_to_keep_compiled_code(tmp_path: Path) -> None:
 
 def test_compiled_code_is_as_old_as_all_it_is_made_of() -> None:
     """Numba looks at the kernel's own file only; the stamp it is given covers what the kernel calls."""
-    from napari_softseg.solver.kernels import numba_compile, numba_ends, numba_rows
+    from napari_softseg.solver.kernels import numba_compile, numba_rows
 
-    for kernel, module in ((numba_rows.sweep_rows, numba_rows), (numba_ends.settle_rows, numba_ends)):
-        assert kernel._cache._cache_file._source_stamp == numba_compile._stamp(module.__file__)
+    stamp = numba_rows.solve_rows._cache._cache_file._source_stamp
+    assert stamp == numba_compile._stamp(numba_rows.__file__)
     folder = Path(numba_compile.__file__).parent
-    for name in (*numba_compile._PARTS, "numba_rows.py", "numba_ends.py"):
+    for name in (*numba_compile._PARTS, "numba_rows.py"):
         called = re.findall(
             r"^from napari_softseg\.solver\.kernels\.(\w+) import", (folder / name).read_text(), re.M
         )
@@ -457,7 +465,7 @@ def test_damaged_compiled_code_is_rebuilt(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     expected, _ = solved(tmp_path, "", NUMBA_CACHE_DIR=str(cache))
     files = [path for path in cache.rglob("*") if path.suffix in (".nbi", ".nbc")]
-    assert any("sweep_rows" in path.name for path in files)
+    assert any("solve_rows" in path.name for path in files)
     for number, path in enumerate(files):
         whole = path.read_bytes()
         path.write_bytes((whole[: len(whole) // 2], b"x" * 100, b"")[number % 3])

@@ -15,7 +15,7 @@ from typing import Protocol
 from torch import Tensor
 
 from napari_softseg.solver.cross_entropy import FLOOR
-from napari_softseg.solver.kernels import numba_sweep, triton_sweep
+from napari_softseg.solver.kernels import numba_coarser, numba_sweep, triton_sweep
 from napari_softseg.solver.kernels.torch_sweep import TorchSweep
 from napari_softseg.solver.problem import Problem, refine
 
@@ -65,13 +65,15 @@ def memory_for(problem: Problem, finer: Memory | None = None) -> Memory | None:
     return None
 
 
-def sweep_for(problem: Problem, start: Tensor, memory: Memory | None = None) -> Sweep:
+def sweep_for(problem: Problem, start: Tensor | BriefSweep, memory: Memory | None = None) -> Sweep:
     """Return the fastest sweep for the problem.
 
     `start` is (B, K, H, W), or of the size of the coarser problem; fixed pixels need not be right.
     """
     if numba_sweep.fits(problem) and numba_sweep.ready():
         return numba_sweep.NumbaSweep(problem, start, memory=memory)
+    if isinstance(start, BriefSweep):
+        start = start.labels()
     height, width = problem.seeds.shape[-2:]
     if start.shape[-2:] != (height, width):
         start = refine(start, height, width, problem.depth)
@@ -85,5 +87,5 @@ def coarsen(problem: Problem) -> Problem:
     """Return the problem on blocks of 2 x 2 pixels, by the fastest way to what `Problem.coarsen` gives."""
     plain = problem.depth == 1 and problem.held is None
     if plain and numba_sweep.fits(problem) and numba_sweep.ready():
-        return numba_sweep.coarsen(problem)
+        return numba_coarser.coarsen(problem)
     return problem.coarsen()

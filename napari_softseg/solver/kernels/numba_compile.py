@@ -31,6 +31,8 @@ _PARTS = tuple(
         "lanes",
         "numba_compile",
         "numba_crew",
+        "numba_ends",
+        "numba_levels",
         "numba_passes",
         "numba_simplex",
         "numba_terms",

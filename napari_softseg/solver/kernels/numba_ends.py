@@ -6,11 +6,13 @@ Labels lie as numba_rows.py describes.
 from __future__ import annotations
 
 import numpy as np
+from numba import carray
 
 from napari_softseg.solver.kernels.lanes import (
     COUNT,
     alive,
     fill,
+    floats_at,
     hidden,
     higher,
     load,
@@ -19,7 +21,7 @@ from napari_softseg.solver.kernels.lanes import (
     store,
     total,
 )
-from napari_softseg.solver.kernels.numba_compile import kernel, part
+from napari_softseg.solver.kernels.numba_compile import part
 from napari_softseg.solver.kernels.numba_terms import (
     FLOOR,
     HALF,
@@ -34,34 +36,21 @@ from napari_softseg.solver.kernels.numba_terms import (
 )
 
 
-@kernel
-def start_rows(  # type: ignore[no-untyped-def]
-    source, plane, line, factor, lines, seeds, free, held, labels, shape, margin, top, bottom
+@part
+def start(  # type: ignore[no-untyped-def]
+    source, steps, lines, seeds, free, held, labels, shape, margin, top, bottom
 ):
-    """Write the labels to start from: copies of `source`, not below the floor, and right at fixed pixels.
+    """Write the rows top..bottom-1 to start from: copies of the source, not below the floor, right at fixed pixels.
 
-    Parameters
-    ----------
-    source : flat float32
-        Labels of class k in the source's row r begin at k plane + r line.
-    plane, line : int
-    factor : int
-        Pixels of a row that take the same label of the source, 1 or 2.
-    lines : (H,) int64
-        Row of the source for every row of the image.
-    seeds : (H, W) int64
-        Class index on strokes, negative elsewhere.
-    free : (H, W) uint8
-    held : (K, H, W) float32, or empty
-        Labels of fixed pixels without a stroke; uniform where empty.
-    labels, shape, margin, top, bottom
-        As in numba_rows.py.
+    Parameters are those of one image of a level in numba_rows.py; `source` and `labels` are addresses.
     """
-    wide, uniform = free.shape[1], ONE / np.float32(shape[1])
+    wide, n_classes, uniform = free.shape[1], shape[1], ONE / np.float32(shape[1])
+    plane, line, factor = steps[0], steps[1], steps[2]
     for row in range(top, bottom):
-        here = margin + row * shape[1] * shape[2]
-        for k in range(shape[1]):
-            y, origin = labels[here + k * shape[2] :], source[k * plane + lines[row] * line :]
+        here = margin + row * n_classes * shape[2]
+        for k in range(n_classes):
+            y = carray(floats_at(labels + 4 * (here + k * shape[2])), shape[2])
+            origin = carray(floats_at(source + 4 * (k * plane + lines[row] * line)), wide)
             if factor == 1:
                 for x in range(wide):
                     y[x] = max(origin[x], FLOOR)
@@ -74,16 +63,17 @@ def start_rows(  # type: ignore[no-untyped-def]
                     y[wide - 1] = max(origin[wide // 2], FLOOR)
             for x in range(wide, shape[2]):
                 y[x] = uniform
+        whole = floats_at(labels + 4 * here)
         for x in range(wide):
             if free[row, x] == 0:
                 seed = seeds[row, x]
-                for k in range(shape[1]):
+                for k in range(n_classes):
                     value = uniform
                     if seed >= 0:
                         value = ONE if seed == k else ZERO
                     elif held.size > 0:
                         value = held[k, row, x]
-                    labels[here + k * shape[2] + x] = value
+                    whole[k * shape[2] + x] = value
 
 
 @part
@@ -105,34 +95,34 @@ def _keep(plane, row, x, width, value, spare):  # type: ignore[no-untyped-def]
         plane[row * width + x + lane] = spare[lane]
 
 
-@kernel
-def settle_rows(  # type: ignore[no-untyped-def]
+@part
+def settle(  # type: ignore[no-untyped-def]
     relaxation,
     cross_entropy,
     offsets,
-    weights,
-    free,
-    sigma,
-    labels,
-    result,
+    maps,
+    frees,
+    width,
+    sigmas,
+    old,
+    new,
     shape,
     margin,
     top,
     bottom,
     report,
 ):
-    """Divide the labels by their sum where they are free, into `result` (K, H, W); sum their energy.
+    """Divide the rows top..bottom-1 by the sum of their labels where they are free, and sum their energy.
 
-    The other parameters are those of `sweep_rows`. `report` (3,) receives sum w P and sum H over the rows
-    top..bottom-1. The energy takes labels of fixed pixels for divided, too: their sums are one.
+    What numba_rows.py describes comes as pointers to one image's first numbers, `old` to the labels and `new` to the
+    result. `report` (2,) receives sum w P and sum H. The energy takes labels of fixed pixels for divided, too: their
+    sums are one.
     """
     height, n_classes, stride = shape[0], shape[1], shape[2]
-    width = free.shape[1]
     below = n_classes * stride
     scratch = np.empty((2 * n_classes + 1) * COUNT, np.float32)
     y, guess = place(scratch), place(scratch[n_classes * COUNT :])
     spare = place(scratch[2 * n_classes * COUNT :])
-    maps, frees, sigmas, old, new = place(weights), place(free), place(sigma), place(labels), place(result)
     pair_energy, unary_energy = 0.0, 0.0
     for row in range(top, bottom):
         pair_row, unary_row = fill(ZERO), fill(ZERO)

@@ -14,10 +14,16 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from napari_softseg.solver.kernels.compiled import load_compiled
+from napari_softseg.solver.kernels.numba_levels import NOT, Level
 
 _POOL = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="softseg-sweep")
+
+
+_PER_THREAD = 40_000
+"""Fewest numbers (classes x pixels) worth a thread of their own."""
 
 
 class _Compiled:
@@ -65,40 +71,49 @@ class Kernels(NamedTuple):
     """The modules of compiled functions."""
 
     rows: ModuleType
-    ends: ModuleType
     coarsen: ModuleType
 
 
 def _import() -> Kernels:
-    from napari_softseg.solver.kernels import numba_coarsen, numba_ends, numba_rows
+    from napari_softseg.solver.kernels import numba_coarsen, numba_rows
 
-    return Kernels(numba_rows, numba_ends, numba_coarsen)
+    return Kernels(numba_rows, numba_coarsen)
 
 
 def _compile(kernels: Kernels) -> None:
     """Call the kernels on an image of two pixels, which compiles them or loads them from disk."""
-    flat, point, labels = (np.full(64, 0.5, np.float32) for _ in range(3))
-    shape, offsets, one = np.array([1, 2, 16, 2]), np.array([[0, 1], [1, 0]]), np.float32(1)
-    planes, free = np.full((2, 1, 2), 0.5, np.float32), np.ones((1, 2), np.uint8)
-    maps, rows, report = planes, (shape, 16, 0, 1), np.zeros(3)
-    seeds = np.full((1, 2), -1)
-    kernels.ends.start_rows(flat, 2, 2, 1, np.zeros(1, np.int64), seeds, free, planes, labels, *rows)
-    nowhere, whole, real = np.zeros((4, 1), np.int64), np.zeros(1, np.int64), np.zeros(1)
-    for sweep in (kernels.rows.sweep_rows, kernels.rows.plain_sweep_rows):
-        sweep(
-            0, 1, np.ones(9, np.int64), 5, -1, one, one, one, np.zeros((1, 2), np.float32), whole, real, offsets,
-            maps[None], free[None], whole, nowhere[:2], nowhere, 0, np.ones(1, np.bool_), shape, 16, 0, real, 1,
-            np.zeros((2, 1, 1, 3)), real, whole, real, nowhere[:, 0].copy(),
-        )  # fmt: skip
-    kernels.ends.settle_rows(5, -1, offsets, maps, free, point, labels, planes, *rows, report)
-    half = flat, 1, np.empty((1, 1), np.int64), np.empty((1, 1), np.uint8), np.zeros((1, 1, 1), np.float32)
-    kernels.coarsen.coarsen_rows(
-        point, 2, seeds, free, free, one, 2, planes, np.zeros((1, 5), np.int64), *half, 0, 1
+    flat, planes, free = (
+        np.full((4, 64), 0.5, np.float32),
+        np.full((2, 1, 2), 0.5, np.float32),
+        np.ones((1, 2), np.uint8),
     )
-    kernels.coarsen.drop_between_seeds(seeds, offsets, planes, 0, 1)
+    seeds, whole, real, one = np.full((1, 2), -1), np.zeros(1, np.int64), np.zeros(1), np.float32(1)
+    begin = np.array([x.ctypes.data for x in flat])
+    level = Level(
+        eta=one, lambda_=one, tolerance=one, offsets=np.array([[0, 1], [1, 0]]), weights=planes[None],
+        free=free[None], seeds=seeds[None], held=np.empty((1, 0, 0, 0), np.float32), sigma=begin[:1],
+        labels=begin[:, None], shape=np.array([1, 2, 16, 2]), margin=16, past=0, starts=False, source=whole,
+        steps=np.zeros(3, np.int64), lines=whole, most=0, still=real, ladder=np.zeros((1, 2), np.float32),
+        rungs=whole, lasts=real, swept=0, on_labels=np.ones(1, np.bool_), dense=np.zeros((2, 1), np.int64),
+        settles=NOT, result=whole, board=np.zeros(9, np.int64), report=np.zeros((1, 1, 1, 3)),
+        settled=np.zeros((1, 1, 2)), energies=real[:0], rungs_after=whole.copy(), lasts_after=real.copy(),
+        ended=np.zeros(3, np.int64),
+    )  # fmt: skip
+    for solve in (kernels.rows.solve_rows, kernels.rows.plain_solve_rows):
+        solve(0, 1, 5, -1, (level, level), 1)
+    half = flat[0], 1, np.empty((1, 1), np.int64), np.empty((1, 1), np.uint8), np.zeros((1, 1, 1), np.float32)
+    kernels.coarsen.coarsen_rows(
+        flat[0], 2, seeds, free, free, one, 2, planes, np.zeros((1, 5), np.int64), *half, 0, 1
+    )
+    kernels.coarsen.drop_between_seeds(seeds, np.array([[0, 1], [1, 0]]), planes, 0, 1)
 
 
 COMPILED = _Compiled()
+
+
+def threads_for(work: int) -> int:
+    """Return how many threads so many numbers are worth."""
+    return max(1, min(torch.get_num_threads(), work // _PER_THREAD))
 
 
 def share(threads: int, work: Callable[..., None], tasks: Iterable[tuple[Any, ...]]) -> None:
@@ -115,10 +130,9 @@ def share(threads: int, work: Callable[..., None], tasks: Iterable[tuple[Any, ..
         helper.result()
 
 
-def together(threads: int, tasks: int, kernel: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+def together(threads: int, kernel: Callable[..., None], arguments: tuple[Any, ...]) -> None:
     """Call a kernel that shares its tasks (numba_crew.py) on up to so many threads, until all of them are done."""
-    arguments = (threads, np.zeros(8 + tasks, np.int64), *arguments)
-    helpers = [_POOL.submit(kernel, number, *arguments) for number in range(1, threads)]
-    kernel(0, *arguments)
+    helpers = [_POOL.submit(kernel, number, threads, *arguments) for number in range(1, threads)]
+    kernel(0, threads, *arguments)
     for helper in helpers:
         helper.cancel()  # those that come too late
