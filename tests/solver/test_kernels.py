@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from napari_softseg.solver import drain, iter_majorize_minimize, majorize_minimize
@@ -61,6 +61,7 @@ def test_agrees_with_the_reference(relaxation: str, cross_entropy: str) -> None:
     lambda_=st.just(0.0) | st.floats(0.001, 30),
     sharpness=st.floats(0, 6),
 )
+@example(374, 3, 139, 64, 2, ("cd", "ce"), "grid8", False, 1.0, 10.0, 0.0)  # 64 classes, all alike
 def test_agrees_on_any_problem(
     seed: int,
     height: int,
@@ -204,7 +205,7 @@ def test_sweeps_in_one_call_are_those_of_the_driver(
     threads: int, changes: dict[str, Any], restarts: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Restarts, the end and the energies between, also where it takes several calls."""
-    size = (41, 37) if restarts else (150, 130)
+    size = (41, 37) if "relaxation" in changes and restarts else (150, 130)
     problem, common = random_problem(3, size, 3, batch=2, lambda_=40.0, **changes), torch.get_num_threads()
     restarted: list[None] = []
     restart = NumbaSweep.restart
