@@ -117,7 +117,7 @@ def _descend(plain, number, threads, relaxation, cross_entropy, level, coarser):
     batch, bands = level.settled.shape[0], level.settled.shape[1]
     rung, on, last = level.rungs.copy(), level.on_labels.copy(), level.lasts.copy()
     energy = np.empty(batch)
-    passes, swept, sweeps, again, quiet, tasks = 0, 0, 0, False, False, batch * bands
+    passes, tried, sweeps, again, quiet, tasks = 0, 0, 0, False, False, batch * bands
     kind = _START if level.starts else _SWEEP
     while True:
         if kind == _SWEEP and (quiet or sweeps == level.most):
@@ -138,7 +138,7 @@ def _descend(plain, number, threads, relaxation, cross_entropy, level, coarser):
                     (level.swept + sweeps) % 2,
                     rung[image],
                     on[image],
-                    level.report[min(swept, 2 * level.most - 1)],
+                    level.report[min(tried, 2 * level.most - 1)],
                     image,
                     band,
                 )
@@ -155,13 +155,13 @@ def _descend(plain, number, threads, relaxation, cross_entropy, level, coarser):
         for b in range(batch):
             pair_energy, unary_energy, moved = 0.0, 0.0, 0.0
             for band in range(bands):
-                pair_energy += level.report[swept, b, band, 0]
-                unary_energy += level.report[swept, b, band, 1]
-                moved += level.report[swept, b, band, 2]
+                pair_energy += level.report[tried, b, band, 0]
+                unary_energy += level.report[tried, b, band, 1]
+                moved += level.report[tried, b, band, 2]
             energy[b] = level.eta * unary_energy + level.lambda_ * pair_energy
             worse |= energy[b] > last[b]
             quiet &= moved / 2.0 <= level.still[b]
-        swept += 1
+        tried += 1
         again = worse and not again
         if again:
             quiet = False
