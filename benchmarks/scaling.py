@@ -71,6 +71,7 @@ def sizes() -> str:
             found[case].append(json.loads(ran.stdout))
         print(f"round {number + 1} of {ROUNDS}", file=sys.stderr, flush=True)
     lines = [
+        f"Medians of {ROUNDS} processes each, in turn.\n",
         "| K | side | s | sweeps | ns per pixel | peak: arrays of (K, H, W) float32 |",
         "|---|---|---|---|---|---|",
     ]
