@@ -11,6 +11,7 @@ import json
 import statistics
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -140,46 +141,54 @@ def copy_rate(arrays: list[np.ndarray], threads: int) -> float:
 
 
 def roofline() -> str:
-    """The sweep of CD + CCE against the least its arithmetic and its traffic can take."""
+    """The sweep of CD + CCE against the least its arithmetic and its traffic can take, all of them in turn."""
     threads = torch.get_num_threads()
-    costs = {k.__name__: nanoseconds(k, threads) for k in (multiply_add, divide, root)}
-    costs["multiply_add"] /= 8
+    ready()
+    states = {}
+    for n_classes in (2, 5, 21):
+        problem = photo_problem(n_classes, "classifier", tiles=2)
+        states[n_classes] = NumbaSweep(problem, problem.constrain(problem.sigma.clone()))
+    pixels = problem.seeds.numel()
+    costs: dict[str, list[float]] = defaultdict(list)
+    sweeps: dict[int, list[float]] = defaultdict(list)
+    rates: dict[int, list[float]] = defaultdict(list)
+    for _ in range(ROUNDS):
+        for micro in (multiply_add, divide, root):
+            costs[micro.__name__].append(nanoseconds(micro, threads) / (8 if micro is multiply_add else 1))
+        for n_classes, state in states.items():
+            state.sweep([0.0])
+            sweeps[n_classes].append(timed(lambda s=state: s.sweep([0.0]), 9)[0])
+            sample = [np.zeros((n_classes, *problem.seeds.shape[1:]), np.float32) for _ in range(4)]
+            rates[n_classes].append(
+                copy_rate(sample, threads) * 1.5
+            )  # a copy, too, reads what it writes over
+    cost = {name: statistics.median(found) for name, found in costs.items()}
     lines = [
-        f"{threads} threads; per number: "
-        + ", ".join(f"{name} {cost:.3f} ns" for name, cost in costs.items())
+        f"Medians of {ROUNDS} rounds. {threads} threads; per number: "
+        + ", ".join(f"{name} {value:.3f} ns" for name, value in cost.items())
         + ".\n",
         "| K | sweep: ms | arithmetic: ms | traffic: ms | larger over sweep | sum over sweep |",
         "|---|---|---|---|---|---|",
     ]
-    for n_classes in (2, 5, 21):
-        problem = photo_problem(n_classes, "classifier", tiles=2)
-        ready()
-        state = NumbaSweep(problem, problem.constrain(problem.sigma.clone()))
-        for _ in range(2):
-            state.sweep([0.0])
-        seconds, _ = timed(lambda s=state: s.sweep([0.0]), 9)
-        pixels = problem.seeds.numel()
+    for n_classes in states:
+        seconds = statistics.median(sweeps[n_classes])
         # per pixel, counted in the kernel's source: two edges, four pulls, 1 - |y|^2, y . sigma; three logarithms;
         # Newton's method, which takes one step for nearly all pixels
         adds = n_classes * (2 + 4 + 2 + 1) + 3 * 20 + n_classes * (8 + 16)
         divisions = 2 + 2 + 2 + n_classes + 2
-        roots = n_classes
         arithmetic = (
             1e-9
             * pixels
-            * (adds * costs["multiply_add"] + divisions * costs["divide"] + roots * costs["root"])
+            * (adds * cost["multiply_add"] + divisions * cost["divide"] + n_classes * cost["root"])
         )
         # read: point, labels, sigma; written, which reads them first: labels, point; two maps of edges, one of bytes
         moved = pixels * (4 * n_classes * (3 + 2 * 2) + 4 * 2 + 1)
-        sample = [np.zeros((n_classes, *problem.seeds.shape[1:]), np.float32) for _ in range(4)]
-        rate = copy_rate(sample, threads) * 1.5  # a copy, too, reads what it writes over
-        traffic = moved / rate
+        traffic = moved / statistics.median(rates[n_classes])
         lines.append(
             f"| {n_classes} | {1e3 * seconds:.1f} | {1e3 * arithmetic:.1f} | {1e3 * traffic:.1f} "
             f"| {100 * max(arithmetic, traffic) / seconds:.0f} % "
             f"| {100 * (arithmetic + traffic) / seconds:.0f} % |"
         )
-        print(lines[-1], flush=True)
     return "\n".join(lines)
 
 
