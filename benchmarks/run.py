@@ -1,4 +1,4 @@
-"""All benchmarks in one run, into docs/benchmarks.md and docs/images. ``make bench``; a quarter of an hour on two cores."""
+"""All benchmarks in one run, into docs/benchmarks.md and docs/images. ``make bench``; a quarter of an hour on 2 cores."""
 
 from __future__ import annotations
 
