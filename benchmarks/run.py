@@ -1,4 +1,4 @@
-"""All benchmarks in one run, into docs/benchmarks.md and docs/images. ``make bench``; a quarter of an hour on 2 cores."""
+"""All benchmarks in one run, into docs/benchmarks.md and docs/images. ``make bench``; some 15 minutes on 2 cores."""
 
 from __future__ import annotations
 

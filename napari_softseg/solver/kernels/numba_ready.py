@@ -1,6 +1,6 @@
 """When the compiled code of the fused CPU sweep is ready, and the threads it runs on.
 
-Numba compiles :mod:`~napari_softseg.solver.kernels.numba_rows` once per machine, in about twenty seconds,
+Numba compiles :mod:`~napari_softseg.solver.kernels.numba_rows` once per machine, in about forty seconds,
 and keeps the code on disk. Whoever comes first compiles, and others wait; a viewer has it done beside.
 """
 
