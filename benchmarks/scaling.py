@@ -159,9 +159,8 @@ def roofline() -> str:
             state.sweep([0.0])
             sweeps[n_classes].append(timed(lambda s=state: s.sweep([0.0]), 9)[0])
             sample = [np.zeros((n_classes, *problem.seeds.shape[1:]), np.float32) for _ in range(4)]
-            rates[n_classes].append(
-                copy_rate(sample, threads) * 1.5
-            )  # a copy, too, reads what it writes over
+            # a copy, too, reads what it writes over
+            rates[n_classes].append(1.5 * copy_rate(sample, threads))
     cost = {name: statistics.median(found) for name, found in costs.items()}
     lines = [
         f"Medians of {ROUNDS} rounds. {threads} threads; per number: "
