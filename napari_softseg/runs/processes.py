@@ -112,6 +112,7 @@ def start_detached(command: Sequence[str], output: Path) -> ProcessId:
         # before it has threads, which inherit it: the window goes first where both want the processor
         process.nice(_LOW_PRIORITY)
         _yield_to_other_sessions(child.pid, _LOW_PRIORITY)
+        _count_as_idle(child.pid)
     return ProcessId(child.pid, created, platform.node())
 
 
@@ -126,6 +127,16 @@ def _yield_to_other_sessions(pid: int, priority: int) -> None:
             return
         else:
             return
+
+
+def _count_as_idle(pid: int) -> None:
+    """Let Linux take a processor that runs this process alone for a free one, where another's thread wakes up.
+
+    Else it puts the threads that draw the window on one processor and leaves the other to the trainer.
+    """
+    if sys.platform == "linux":
+        with suppress(OSError):
+            os.sched_setscheduler(pid, os.SCHED_IDLE, os.sched_param(0))
 
 
 def make_way(process: psutil.Process, *, now: bool) -> None:

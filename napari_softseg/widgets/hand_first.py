@@ -1,6 +1,7 @@
-"""What waits while the hand draws: napari's list of layers, and Python's search through all of its memory."""
+"""What waits while the hand draws: napari's list of layers, Python's search of all of its memory, other threads."""
 
 import gc
+import sys
 
 from napari.components import ViewerModel
 from qtpy.QtCore import QTimer
@@ -9,9 +10,12 @@ from qtpy.QtWidgets import QWidget
 from napari_softseg.widgets.hand import Hand
 
 CALM_MS = 5000
-"""After the last stroke, until Python may look through all of its memory again."""
+"""After the last stroke, until Python is as it was before: its solve falls into this time."""
 
 _NEVER = 10**9
+
+_SWITCH_S = 0.0005
+"""How long the window waits for a thread that runs Python; 5 ms, Python's own choice, add up within one event."""
 
 
 class HandFirst:
@@ -20,17 +24,17 @@ class HandFirst:
     The list of layers is painted anew at every piece of a stroke, and Qt puts the whole window together for it once
     more. Python's collection of garbage looks at all objects that there are from time to time: with torch and
     napari loaded that takes a third of a second, in whatever thread, and all others wait. Collections of young
-    objects, which are short, go on.
+    objects, which are short, go on. Threads that run Python take turns ten times as often.
     """
 
     def __init__(self, viewer: ViewerModel, hand: Hand) -> None:
         self._hand = hand
         self._lists: list[QWidget] = []
-        self._threshold: int | None = None
+        self._before: tuple[int, float] | None = None
         self._calm = QTimer()
         self._calm.setSingleShot(True)
         self._calm.setInterval(CALM_MS)
-        self._calm.timeout.connect(self._collect_again)
+        self._calm.timeout.connect(self._restore_python)
         try:
             window = getattr(viewer, "__wrapped__", viewer).window._qt_window  # napari hands plugins a proxy
             self._lists = window.findChildren(QWidget, "layerList")
@@ -44,25 +48,28 @@ class HandFirst:
         self._hand.began.disconnect(self._on_began)
         self._hand.rested.disconnect(self._on_rested)
         self._calm.stop()
-        self._collect_again()
+        self._restore_python()
         self._update_lists(True)
 
     def _on_began(self) -> None:
         self._calm.stop()
         self._update_lists(False)
         young, middle, old = gc.get_threshold()
-        if self._threshold is None and old != _NEVER:  # else another viewer's hand draws, too
-            self._threshold = old
+        if self._before is None and old != _NEVER:  # else another viewer's hand draws, too
+            self._before = old, sys.getswitchinterval()
             gc.set_threshold(young, middle, _NEVER)
+            sys.setswitchinterval(_SWITCH_S)
 
     def _on_rested(self) -> None:
         self._calm.start()
         self._update_lists(True)
 
-    def _collect_again(self) -> None:
-        if self._threshold is not None:
-            gc.set_threshold(*gc.get_threshold()[:2], self._threshold)
-            self._threshold = None
+    def _restore_python(self) -> None:
+        if self._before is not None:
+            old, switch = self._before
+            gc.set_threshold(*gc.get_threshold()[:2], old)
+            sys.setswitchinterval(switch)
+            self._before = None
 
     def _update_lists(self, update: bool) -> None:
         for widget in self._lists:

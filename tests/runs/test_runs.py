@@ -56,6 +56,8 @@ def test_a_run_from_its_begin_to_its_end(project: Project) -> None:
     if sys.platform != "win32":
         assert psutil.Process(pid).nice() > psutil.Process().nice()
         assert os.getsid(pid) != os.getsid(0)
+    if sys.platform == "linux":
+        assert os.sched_getscheduler(pid) == os.SCHED_IDLE
     with pytest.raises(InputError, match="run-001 is on already"):
         run.resume()
     assert wait_for(run, Status.FINISHED) == Status.FINISHED
