@@ -67,10 +67,15 @@ class OptionsForm(OptionForm):
         return SolveOptions(**{name: widget.value for name, widget in self._widgets.items()})
 
     def set_options(self, options: SolveOptions) -> None:
-        """Show these options."""
+        """Show these options; `changed` is emitted once."""
         show_weights(self["weights"], options.weights)
         for name, widget in self._widgets.items():
-            widget.value = getattr(options, name)
+            value = getattr(options, name)
+            with widget.changed.blocked():
+                if name in self.SLIDERS:  # its range is the useful part of what is allowed
+                    widget.min, widget.max = min(widget.min, value), max(widget.max, value)  # type: ignore[attr-defined]
+                widget.value = value
+        self._on_changed()
 
     def _on_changed(self) -> None:
         self._enable()

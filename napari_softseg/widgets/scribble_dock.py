@@ -61,6 +61,9 @@ class ScribbleDock(Dock):
         self._build()
         self._connect()
         self._on_layers_changed()
+        if self.loop.devices:  # the workspace is older than this dock
+            self.form.set_devices(self.loop.devices)
+        self._on_options_brought()
         self._on_network()
         self._on_preferences()
 
@@ -195,6 +198,7 @@ class ScribbleDock(Dock):
         self.follow(loop.counts_changed, self._on_counts)
         self.follow(loop.busy_changed, self._on_busy)
         self.follow(loop.failed, self._show_error)
+        self.follow(loop.options_changed, self._on_options_brought)
         self.follow(loop.devices_found, self._on_devices)
         self.follow(loop.solved, self._on_solved)
         self.follow(planes.progress, self.planes.show_progress)
@@ -258,6 +262,11 @@ class ScribbleDock(Dock):
 
     def _on_options_changed(self) -> None:
         self._try(lambda: setattr(self.loop, "options", self.form.options()))
+
+    def _on_options_brought(self) -> None:
+        """Show options that did not come from here: a project's."""
+        if self.form.options() != self.loop.options:
+            self.form.set_options(self.loop.options)
 
     def _on_add_class(self) -> None:
         self._try(lambda: self.session.select_class(self.session.classes.add().value))

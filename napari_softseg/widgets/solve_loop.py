@@ -52,6 +52,7 @@ class SolveLoop:
     busy_changed = Signal(bool)
     solved = Signal(object)
     """A :class:`SolveResult` that now is in the layers."""
+    options_changed = Signal()
     failed = Signal(object)
     """An exception that a person has to see."""
     devices_found = Signal(list)
@@ -99,7 +100,9 @@ class SolveLoop:
 
     @options.setter
     def options(self, options: SolveOptions) -> None:
-        self._options = options
+        if options != self._options:
+            self._options = options
+            self.options_changed.emit()
         self._solver.poke()
 
     @property

@@ -14,6 +14,7 @@ from napari_softseg.widgets.command_line import CommandLine
 from napari_softseg.widgets.hand_first import HandFirst
 from napari_softseg.widgets.model_session import ModelSession
 from napari_softseg.widgets.network_memory import NetworkMemory
+from napari_softseg.widgets.options_memory import OptionsMemory
 from napari_softseg.widgets.partial_drawing import PartialDrawing
 from napari_softseg.widgets.predict_all import PredictAll
 from napari_softseg.widgets.project_session import ProjectSession
@@ -44,6 +45,7 @@ class Workspace:
         self.project = ProjectSession(self.session, self.loop)
         self.model = ModelSession(self.session, self.loop)
         self.network_memory = NetworkMemory(self.project, self.model)
+        self.options_memory = OptionsMemory(self.project, self.loop)
         self.training = TrainingSession(self.project)
         self.predict_all = PredictAll(self.project, self.model, self.loop)
         self.spots = UncertainSpots(self.session, self.loop)
@@ -79,6 +81,7 @@ class Workspace:
         self.spots.close()
         self.predict_all.close()
         self.training.close()
+        self.options_memory.close()
         self.network_memory.close()
         self.model.close()
         self.project.close()
