@@ -107,6 +107,7 @@ def iter_train(
         "val": None if val is None else str(Path(val).resolve()),
         "processes": processes.count,
         "images": list(annotated.names),
+        "val_images": None if masks is None else list(masks.names),
         "classes": class_list(annotated),
     }
     loss = TrainingLoss(options, len(annotated.class_values))
@@ -127,6 +128,7 @@ def iter_train(
             stack.enter_context(folder)
             if resume:
                 check_same_run(folder.config(), config)
+                folder.set_places(config)
                 state = folder.load_state()
                 folder.forget_after(*((state.epoch, state.step) if state else (0, 0)))
             else:
@@ -179,7 +181,7 @@ def check_same_run(
     free: Collection[str] = FREE,
     otherwise: str = "train into another folder",
 ) -> None:
-    """Raise InputError if a run that goes on would be another one than it was.
+    """Raise InputError if a run that goes on would be another one than it was; its folders may have moved.
 
     Parameters
     ----------
@@ -196,19 +198,21 @@ def check_same_run(
                 f"The run has {name} {then['options'].get(name)}, but now it is {value}; "
                 f"go on with the same options, or {otherwise}."
             )
-    for what, value in (("val", now["val"]), ("processes", now["processes"])):
-        if then.get(what) != value:
+    for what, differs in (
+        ("val", (then["val"] is None) != (now["val"] is None)),
+        ("processes", then.get("processes") != now["processes"]),
+    ):
+        if differs:
             raise InputError(
-                f"The run has {what} {then.get(what)}, but now it is {value}; go on with the same, "
+                f"The run has {what} {then.get(what)}, but now it is {now[what]}; go on with the same, "
                 f"or {otherwise}."
             )
-    for what in ("images", "classes"):
-        if then[what] != now[what]:
-            changed = [str(x) for x in then[what] if x not in now[what]] or [
-                str(x) for x in now[what] if x not in then[what]
-            ]
+    for what, said in (("images", "images"), ("val_images", "images to score on"), ("classes", "classes")):
+        before, after = then.get(what), now[what]
+        if before is not None and before != after:  # older runs did not write all of it down
+            changed = [str(x) for x in before if x not in after] or [str(x) for x in after if x not in before]
             raise InputError(
-                f"The {what} of the run have changed ({', '.join(changed[:3]) or 'their order'}); "
+                f"The {said} of the run have changed ({', '.join(changed[:3]) or 'their order'}); "
                 "train into another folder, from this model with --weights RUN."
             )
 

@@ -111,6 +111,13 @@ class RunFolder:
         """
         return read_config(self.path)
 
+    def set_places(self, now: Mapping[str, Any]) -> None:
+        """Write down where the images lie by now."""
+        then = self.config()
+        places = {name: now[name] for name in ("folders", "val")}
+        if {**then, **places} != then:
+            self._write_json(self.config_path, {**then, **places})
+
     def begin_with(self, other: RunFolder, state: State) -> None:
         """Take over the models, the log and the state of another run, up to that state.
 

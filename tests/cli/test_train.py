@@ -89,6 +89,22 @@ def test_resume_says_where_the_images_were(folder: Path, tmp_path: Path, run: Ru
     assert "finished 2 epochs" in again.out
 
 
+def test_folders_that_moved_are_known_from_then_on(folder: Path, tmp_path: Path, run: RunProgram) -> None:
+    moved = [shutil.copytree(folder, tmp_path / name) for name in ("train", "val")]
+    command = ("-o", tmp_path / "run", *flags())
+    assert run("train", moved[0], "--val", moved[1], *command, "--stop-after", "1").code == 0
+    train, val = (path.rename(path.with_name(f"{path.name} here")) for path in moved)
+    again = run("train", train, "--val", val, *command, "--resume", "--stop-after", "1")
+    assert again.code == 0, again.err
+    again = run("train", "-o", tmp_path / "run", "--resume")
+    assert again.code == 0, again.err
+    assert "finished 2 epochs" in again.out
+    (val / "images/0.png").unlink()
+    refused = run("train", "-o", tmp_path / "run", "--resume")
+    assert refused.code == 2
+    assert "The images to score on of the run have changed (0)" in refused.err
+
+
 def test_one_model_each(folder: Path, tmp_path: Path, run: RunProgram) -> None:
     other = shutil.copytree(folder, tmp_path / "other")
     assert run("train", folder, other, "-o", tmp_path / "runs", "--each", *flags()).code == 0
