@@ -40,25 +40,31 @@ CAT: dict[int, list[list[Point]]] = {
     BACKGROUND: [[(20, 420), (60, 390), (120, 410), (200, 430), (260, 390)], [(30, 8), (90, 15)]],
 }
 CAT_MORE: list[Point] = [(170, 30), (220, 15), (280, 15)]
-ASTRONAUT: dict[int, list[list[Point]]] = {
-    FIGURE: [
-        [(330, 60), (290, 78), (300, 100), (360, 118), (470, 120)],
-        [(60, 190), (40, 250), (100, 285)],
-        [(92, 205), (118, 222), (168, 238), (240, 242)],
-        [(300, 170), (320, 215), (380, 228), (450, 210)],
-        [(330, 250), (380, 262), (450, 258)],
+COIN, FIELD = 1, 2
+COINS: dict[int, list[list[Point]]] = {
+    COIN: [
+        [(45, 30), (62, 55)],
+        [(45, 90), (62, 110)],
+        [(35, 145), (55, 165)],
+        [(115, 35), (130, 55)],
+        [(118, 95), (135, 110)],
+        [(190, 90), (205, 112)],
+        [(185, 150), (205, 160)],
+        [(245, 35), (275, 60)],
+        [(260, 105), (270, 125)],
+        [(245, 165), (275, 180)],
     ],
-    BACKGROUND: [
-        [(25, 85), (80, 90), (140, 112), (185, 108)],
-        [(30, 308), (120, 310), (205, 318), (235, 345)],
-        [(130, 470), (262, 485)],
-        [(10, 20), (120, 15)],
-        [(400, 312), (368, 385), (440, 440)],
+    FIELD: [
+        [(10, 8), (15, 90), (12, 185)],
+        [(90, 8), (88, 70), (92, 185)],
+        [(160, 10), (160, 110), (160, 185)],
+        [(225, 10), (228, 80), (222, 185)],
+        [(295, 75), (297, 140)],
     ],
 }
-COFFEE_CORRECTION: dict[int, list[list[Point]]] = {
-    FIGURE: [[(80, 190), (30, 260), (70, 380), (160, 375), (228, 310)], [(200, 90), (310, 130), (340, 330)]],
-    BACKGROUND: [[(120, 40), (300, 50), (380, 110)], [(30, 430), (180, 550), (370, 470)]],
+COINS_CORRECTION: dict[int, list[list[Point]]] = {
+    COIN: [],
+    FIELD: [[(290, 20), (294, 100), (290, 180)]],
 }
 
 
@@ -190,25 +196,24 @@ def own_strokes(desk: Desk) -> None:
 
 
 def project_and_network(desk: Desk, epochs: int) -> None:
-    """From `own_strokes` on: a project of three photos, a network, labels for all."""
+    """A project of two images, a network from the strokes on one, labels for both."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "figures"
-        scribble = desk.docks["Scribble and solve"]
+        path = Path(folder) / "coins"
+        desk.viewer.open_sample(PLUGIN, "coins")
+        scribble = desk.open_dock("Scribble and solve")
+        choose(desk, "coins 1")
+        desk.click(scribble.start_button)
+        for value, name in ((COIN, "coin"), (FIELD, "background")):
+            scribble.session.classes.rename(value, name)
+        desk.paint(COINS)
         project = desk.open_dock("Project")
         project.project.create(path)
         desk.click(project.add_open_button)
-        for name in ("astronaut", "coffee"):
-            desk.viewer.open_sample("napari", name)
-            box = scribble.image_box
-            box.setCurrentText(name)
-            box.activated.emit(box.currentIndex())
-            desk.see_all()
-            desk.click(project.add_open_button)
-            if name == "astronaut":
-                desk.click(scribble.start_button)
-                desk.paint(ASTRONAUT)
-                wait(lambda: project.project.statuses["astronaut"].entropy is not None, "soft labels on disk")
-                desk.shoot("tutorial_project")
+        choose(desk, "coins 2")
+        desk.click(project.add_open_button)
+        desk.click(project.previous_button)
+        wait(lambda: project.project.statuses["coins 1"].entropy is not None, "soft labels on disk")
+        desk.shoot("tutorial_project")
         train = desk.open_dock("Train")
         train.form["epochs"].value = epochs
         desk.pause(500)
@@ -221,9 +226,10 @@ def project_and_network(desk: Desk, epochs: int) -> None:
         wait(lambda: train.session.running is None, "the end of the run")
         print(train.status.text())
         desk.click(train.use_button)
+        choose(desk, "coins 2")
         desk.click(scribble.start_button)
         desk.shoot("tutorial_model")
-        desk.paint(COFFEE_CORRECTION)
+        desk.paint(COINS_CORRECTION)
         desk.shoot("tutorial_correction")
         desk.click(train.model_box.predict_button)
         wait(lambda: not desk.docks["Train"].workspace.predict_all.running, "labels of all images")
@@ -232,6 +238,14 @@ def project_and_network(desk: Desk, epochs: int) -> None:
         for file in sorted(path.rglob("*")):
             if file.is_file():
                 print(file.relative_to(path), file.stat().st_size)
+
+
+def choose(desk: Desk, image: str) -> None:
+    """Choose an image in the box of *Scribble and solve*, and see all of it."""
+    box = desk.docks["Scribble and solve"].image_box
+    box.setCurrentText(image)
+    box.activated.emit(box.currentIndex())
+    desk.see_all()
 
 
 def epoch(train: Any) -> int:
@@ -252,11 +266,13 @@ def main() -> None:
         desk = Desk(arguments.out)
         first_look(desk)
         desk.viewer.close()
-    if arguments.only != "first_look":
+    if arguments.only in (None, "own_strokes"):
         desk = Desk(arguments.out)
         own_strokes(desk)
-        if arguments.only != "own_strokes":
-            project_and_network(desk, arguments.epochs)
+        desk.viewer.close()
+    if arguments.only in (None, "network"):
+        desk = Desk(arguments.out)
+        project_and_network(desk, arguments.epochs)
         desk.viewer.close()
 
 

@@ -1,4 +1,4 @@
-"""Images with prepared strokes for File > Open Sample; they ship with scikit-image, no network."""
+"""Images for File > Open Sample, most with prepared strokes; they ship with scikit-image, no network."""
 
 from typing import Any
 
@@ -36,3 +36,13 @@ def cat() -> list[LayerData]:
 def tissue() -> list[LayerData]:
     """Return the sample ``"tissue"``."""
     return sample_layers("tissue")
+
+
+def coins() -> list[LayerData]:
+    """Return the halves of a photo as two images: one to paint on, one for what a network has learned there."""
+    from skimage.data import coins as photo
+
+    whole = photo()
+    middle = whole.shape[1] // 2
+    halves = {"coins 2": whole[:, middle:], "coins 1": whole[:, :middle]}  # the last one is on top
+    return [(half, {"name": name}, "image") for name, half in halves.items()]

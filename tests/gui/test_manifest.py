@@ -9,7 +9,8 @@ from napari_softseg.samples import SAMPLE_NAMES, load_sample
 def test_every_sample_is_offered_under_its_title() -> None:
     manifest = PluginManifest.from_distribution("napari-softseg")
     offered = {sample.key: sample.display_name for sample in manifest.contributions.sample_data or []}
-    assert offered == {name: load_sample(name).title for name in SAMPLE_NAMES}
+    painted = {name: load_sample(name).title for name in SAMPLE_NAMES}
+    assert offered == {**painted, "coins": "Coins: two images without strokes"}
 
 
 def test_the_dock_is_in_two_layer_menus() -> None:
