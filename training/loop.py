@@ -128,8 +128,8 @@ def iter_train(
             stack.enter_context(folder)
             if resume:
                 check_same_run(folder.config(), config)
-                folder.set_places(config)
                 state = folder.load_state()
+                folder.set_places(config)
                 folder.forget_after(*((state.epoch, state.step) if state else (0, 0)))
             else:
                 folder.create(config)
@@ -199,7 +199,7 @@ def check_same_run(
                 f"go on with the same options, or {otherwise}."
             )
     for what, differs in (
-        ("val", (then["val"] is None) != (now["val"] is None)),
+        ("val", then["val"] != now["val"] and not _moved(then, now)),
         ("processes", then.get("processes") != now["processes"]),
     ):
         if differs:
@@ -215,6 +215,16 @@ def check_same_run(
                 f"The {said} of the run have changed ({', '.join(changed[:3]) or 'their order'}); "
                 "train into another folder, from this model with --weights RUN."
             )
+
+
+def _moved(then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Return whether the folder to score on can be the one it was, in another place; its images tell."""
+    return (
+        then["val"] is not None
+        and now["val"] is not None
+        and "val_images" in then  # runs of before did not write them down
+        and not Path(then["val"]).exists()
+    )
 
 
 def _first_stage(folder: RunFolder, config: Mapping[str, Any], options: TrainOptions, n_images: int) -> State:

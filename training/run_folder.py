@@ -7,6 +7,7 @@ dies at, the folder opens and the run goes on.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -114,9 +115,11 @@ class RunFolder:
     def set_places(self, now: Mapping[str, Any]) -> None:
         """Write down where the images lie by now."""
         then = self.config()
-        places = {name: now[name] for name in ("folders", "val")}
+        places = {name: now[name] for name in ("folders", "val", "val_images")}
         if {**then, **places} != then:
+            before = self.config_path.stat()
             self._write_json(self.config_path, {**then, **places})
+            os.utime(self.config_path, ns=(before.st_atime_ns, before.st_mtime_ns))  # when the run began
 
     def begin_with(self, other: RunFolder, state: State) -> None:
         """Take over the models, the log and the state of another run, up to that state.

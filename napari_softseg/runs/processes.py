@@ -111,8 +111,8 @@ def start_detached(command: Sequence[str], output: Path) -> ProcessId:
         created = process.create_time()
         # before it has threads, which inherit it: the window goes first where both want the processor
         process.nice(_LOW_PRIORITY)
-        _yield_to_other_sessions(child.pid, _LOW_PRIORITY)
         _count_as_idle(child.pid)
+        _yield_to_other_sessions(child.pid, _LOW_PRIORITY)
     return ProcessId(child.pid, created, platform.node())
 
 
@@ -132,7 +132,9 @@ def _yield_to_other_sessions(pid: int, priority: int) -> None:
 def _count_as_idle(pid: int) -> None:
     """Let Linux take a processor that runs this process alone for a free one, where another's thread wakes up.
 
-    Else it puts the threads that draw the window on one processor and leaves the other to the trainer.
+    Else it puts the threads that draw the window on one processor and leaves the other to the trainer. The price: a
+    stranger that keeps all processors busy, with no session or service of its own to be weighed as, leaves next to
+    nothing.
     """
     if sys.platform == "linux":
         with suppress(OSError):

@@ -55,7 +55,9 @@ class HandFirst:
         self._calm.stop()
         self._update_lists(False)
         young, middle, old = gc.get_threshold()
-        if self._before is None and old != _NEVER:  # else another viewer's hand draws, too
+        if (
+            self._before is None and sys.getswitchinterval() > _SWITCH_S
+        ):  # else another viewer's hand draws, too
             self._before = old, sys.getswitchinterval()
             gc.set_threshold(young, middle, _NEVER)
             sys.setswitchinterval(_SWITCH_S)

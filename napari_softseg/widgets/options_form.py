@@ -1,5 +1,6 @@
 """The solver's options as a form, generated from SolveOptions: no default or text is repeated here."""
 
+from math import ceil, floor
 from typing import ClassVar
 
 from qtpy.QtWidgets import QWidget
@@ -39,6 +40,7 @@ class OptionsForm(OptionForm):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._by_network = False
+        self._filling = False
         for name in self.LABELS:
             if name == "weights":
                 self._widgets[name] = weights_box(self._specs[name], DEFAULTS.weights)
@@ -67,19 +69,27 @@ class OptionsForm(OptionForm):
         return SolveOptions(**{name: widget.value for name, widget in self._widgets.items()})
 
     def set_options(self, options: SolveOptions) -> None:
-        """Show these options; `changed` is emitted once."""
-        show_weights(self["weights"], options.weights)
-        for name, widget in self._widgets.items():
-            value = getattr(options, name)
-            with widget.changed.blocked():
+        """Show these options, rounded to what the boxes show; `changed` is emitted once."""
+        self._filling = True
+        try:
+            devices = self["device"].choices  # type: ignore[attr-defined]
+            if options.device not in devices:
+                self.set_devices([*devices, options.device])
+            show_weights(self["weights"], options.weights)
+            for name, widget in self._widgets.items():
+                value = getattr(options, name)
                 if name in self.SLIDERS:  # its range is the useful part of what is allowed
-                    widget.min, widget.max = min(widget.min, value), max(widget.max, value)  # type: ignore[attr-defined]
+                    low, high, _ = self.SLIDERS[name]
+                    widget.min, widget.max = min(low, floor(value)), max(high, ceil(value))  # type: ignore[attr-defined]
                 widget.value = value
+        finally:
+            self._filling = False
         self._on_changed()
 
     def _on_changed(self) -> None:
-        self._enable()
-        super()._on_changed()
+        if not self._filling:
+            self._enable()
+            super()._on_changed()
 
     def _enable(self) -> None:
         guessed = self["unary"].value != Unary.NONE

@@ -2,16 +2,21 @@
 
 from collections.abc import Mapping
 from dataclasses import fields, replace
+from functools import partial
 from typing import Any
+
+from qtpy.QtCore import QTimer
 
 from napari_softseg.errors import InputError
 from napari_softseg.options import DEFAULTS, SolveOptions
-from napari_softseg.project import Project
 from napari_softseg.widgets.project_session import ProjectSession
 from napari_softseg.widgets.solve_loop import SolveLoop
 
 SOLVER = "solver"
 """Among the settings of a project: the options that differ from the defaults, by name."""
+
+WAIT_MS = 300
+"""From the last change to writing it: a slider that is moved changes at every pixel."""
 
 _NOT_OF_A_PROJECT = ("device", "unlabelled", "spacing")
 """What the machine has, and what follows from the layers."""
@@ -20,18 +25,26 @@ _NOT_OF_A_PROJECT = ("device", "unlabelled", "spacing")
 class OptionsMemory:
     """Follows the options of one viewer's solves; no view.
 
-    A project opens with the options it was last solved with; one that was just made goes on with those of now.
+    A project opens with the options it was last solved with; one that was just made or copied goes on with those
+    of now.
     """
 
     def __init__(self, project: ProjectSession, loop: SolveLoop) -> None:
         self._project = project
         self._loop = loop
-        self._waiting = False
+        self._bringing_back = False
+        self._wait = QTimer()
+        self._wait.setSingleShot(True)
+        self._wait.setInterval(WAIT_MS)
+        self._wait.timeout.connect(self._keep)
+        project.leaving.connect(self._on_leaving)
         project.opened.connect(self._on_opened)
         loop.options_changed.connect(self._on_changed)
 
     def close(self) -> None:
         """Let go of project and solves."""
+        self._on_leaving()
+        self._project.leaving.disconnect(self._on_leaving)
         self._project.opened.disconnect(self._on_opened)
         self._loop.options_changed.disconnect(self._on_changed)
 
@@ -39,29 +52,33 @@ class OptionsMemory:
         project = self._project.project
         if project is None:  # what is left in the viewer is solved as before
             return
-        stored = project.manifest.settings.get(SOLVER)
-        if stored is None and not project.names:
-            self._on_changed()
+        if self._project.goes_on:
+            self._keep()
             return
-        options, problem = _options(stored, self._loop.options)
-        self._loop.options_changed.disconnect(self._on_changed)  # this is not what a person chose
-        self._loop.options = options
-        self._loop.options_changed.connect(self._on_changed)
+        options, problem = _options(project.manifest.settings.get(SOLVER), self._loop.options)
+        self._bringing_back = True  # this is not what a person chose
+        try:
+            self._loop.options = options
+        finally:
+            self._bringing_back = False
         if problem:
-            self._project.failed.emit(
-                InputError(f"{project.path / 'project.json'}: its solver's options: {problem}")
-            )
+            where = project.path / "project.json"
+            self._project.failed.emit(InputError(f"{where}: its solver's options: {problem}"))
 
     def _on_changed(self) -> None:
-        """Write the options, in the worker's thread; those of a slider that is still moved only once."""
-        now = self._project.now
-        if now is not None and not now.project.read_only and not self._waiting:
-            self._waiting = True
-            now.files.run(lambda: self._keep(now.project))
+        if self._project.project is not None and not self._bringing_back:
+            self._wait.start()
 
-    def _keep(self, project: Project) -> None:
-        self._waiting = False  # before they are read: a later change is written again
-        project.remember(**{SOLVER: _to_store(self._loop.options)})
+    def _on_leaving(self) -> None:
+        if self._wait.isActive():
+            self._keep()
+
+    def _keep(self) -> None:
+        """Write the options, in the worker's thread."""
+        self._wait.stop()
+        now = self._project.now
+        if now is not None and not now.project.read_only:
+            now.files.run(partial(now.project.remember, **{SOLVER: _to_store(self._loop.options)}))
 
 
 def _to_store(options: SolveOptions) -> dict[str, Any]:

@@ -34,6 +34,8 @@ class ProjectBrowser:
     tried again. All methods and signals belong to the GUI thread.
     """
 
+    leaving = Signal()
+    """The project that is open will be closed; it can still be written."""
     opened = Signal()
     """Another project is open now, or none."""
     images_changed = Signal()
@@ -60,6 +62,8 @@ class ProjectBrowser:
         """In which order :meth:`step` goes through the images, where not that of the project."""
         self.now: OpenProject | None = None
         """What lives as long as the open project."""
+        self.goes_on = False
+        """Whether the open project was just made, or copied from the one before: what was in use stays so."""
         self.undoable: list[tuple[str, Callable[[], None]]] = []
         """What was removed from the project, the latest last, each with what brings it back."""
         self._wanted: str | None = None
@@ -124,7 +128,7 @@ class ProjectBrowser:
         """
         classes = ClassList()
         classes.reset(self.session.classes)
-        self._adopt(create_project(path, kept_classes(classes)))
+        self._adopt(create_project(path, kept_classes(classes)), goes_on=True)
 
     def save_as(self, path: str | os.PathLike[str]) -> None:
         """Copy the project to another folder, and go on there once it is copied; this one stays as it is.
@@ -206,14 +210,16 @@ class ProjectBrowser:
         return now
 
     def _let_go(self, now: OpenProject) -> None:
+        self.leaving.emit()
         self.now, self._wanted = None, None
         self.order, self.undoable = (), []
         error = now.close()
         if error is not None:
             self.failed.emit(error)
 
-    def _adopt(self, project: Project) -> None:
+    def _adopt(self, project: Project, *, goes_on: bool = False) -> None:
         self.close()
+        self.goes_on = goes_on
         now = self.now = OpenProject(self.session, self.loop, project)
         for signal in (now.files.failed, now.slow.failed, now.keeper.autosave.failed):
             signal.connect(self.failed.emit)
@@ -236,7 +242,7 @@ class ProjectBrowser:
         later, name = dict(now.keeper.autosave.recent), self.current
         self._let_go(now)
         relink(self.session.viewer, now.project.path, copy.path)
-        self._adopt(copy)
+        self._adopt(copy, goes_on=True)
         self.now.histories = now.histories
         for key, value in later.items():
             self.now.keeper.autosave.put(key, value)

@@ -264,9 +264,10 @@ class ScribbleDock(Dock):
         self._try(lambda: setattr(self.loop, "options", self.form.options()))
 
     def _on_options_brought(self) -> None:
-        """Show options that did not come from here: a project's."""
+        """Show options that did not come from here: a project's. What is used is not what the boxes round it to."""
         if self.form.options() != self.loop.options:
-            self.form.set_options(self.loop.options)
+            with QSignalBlocker(self.form):
+                self.form.set_options(self.loop.options)
 
     def _on_add_class(self) -> None:
         self._try(lambda: self.session.select_class(self.session.classes.add().value))

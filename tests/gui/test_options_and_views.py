@@ -40,8 +40,12 @@ def test_the_form_gives_back_what_it_shows(
         bandwidth=4.0,
         max_sweeps=7,
     )
+    emitted: list[SolveOptions] = []
+    form.changed.connect(lambda: emitted.append(form.options()))
     form.set_options(wanted)
     assert form.options() == wanted
+    assert emitted == [wanted]
+    assert f"{relaxation.value}: {relaxation.explanation}" in str(form["relaxation"].tooltip)
 
 
 def test_without_a_first_guess_trust_in_it_is_greyed_out(qtbot: QtBot) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from napari_softseg.options import DEFAULTS
 from napari_softseg.project import ProjectClass, create_project, open_project
-from napari_softseg.widgets.options_memory import SOLVER
+from napari_softseg.widgets.options_memory import SOLVER, OptionsMemory
 from tests.gui.conftest import MakeStage, two_halves
 from tests.gui.project_stage import ProjectStage, small
 
@@ -33,35 +33,70 @@ def remembered(folder: Path) -> Any:
         return project.manifest.settings.get(SOLVER)
 
 
+def settle(made: ProjectStage) -> None:
+    """Wait until the options are written, too."""
+    memory: OptionsMemory = made.stage.dock.workspace.options_memory
+    made.wait(lambda: not memory._wait.isActive())
+    made.settle()
+
+
 def test_they_are_in_use_again_when_the_project_opens(made: ProjectStage, tmp_path: Path) -> None:
     form, loop = made.stage.dock.form, made.stage.dock.loop
     assert remembered(made.folder) is None  # nobody has turned anything
-    for smoothness in (3.0, 12.0, 30.0):  # a slider that moves
-        form["lambda_"].value = smoothness
+    form["lambda_"].value = 30.0
     form["relaxation"].value = "q"
-    made.settle()
+    settle(made)
     assert remembered(made.folder) == {"lambda_": 30.0, "relaxation": "q"}
     form["lambda_"].value = DEFAULTS.lambda_
-    made.settle()
+    settle(made)
     assert remembered(made.folder) == {"relaxation": "q"}
 
     make_project(tmp_path / "other")
     made.project.open(tmp_path / "other")
-    made.settle()
+    settle(made)
     assert loop.options.relaxation == form["relaxation"].value == DEFAULTS.relaxation
     made.project.open(made.folder)
-    made.settle()
+    settle(made)
     assert loop.options.relaxation == form["relaxation"].value == "q"
     assert remembered(tmp_path / "other") is None
 
     made.project.close()
     form["relaxation"].value = "bl"  # what is done without the project is not the project's
-    made.settle()
+    settle(made)
     assert remembered(made.folder) == {"relaxation": "q"}
     made.project.create(tmp_path / "new")  # goes on with what is in use
-    made.settle()
+    settle(made)
     assert remembered(tmp_path / "new") == {"relaxation": "bl"}
     assert made.failures == []
+
+
+def test_a_slider_that_moves_is_written_once(made: ProjectStage, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = made.project.project
+    assert project is not None
+    written: list[object] = []
+    remember = type(project).remember
+
+    def count(self: Any, **settings: Any) -> None:
+        written.extend(settings.get(SOLVER, {}).values())
+        remember(self, **settings)
+
+    monkeypatch.setattr(type(project), "remember", count)
+    for smoothness in range(1, 30):
+        made.stage.dock.form["lambda_"].value = float(smoothness)
+        made.qtbot.wait(5)
+    settle(made)
+    assert written == [29.0]
+
+
+def test_what_changes_while_a_copy_is_made_stays_in_use(made: ProjectStage, tmp_path: Path) -> None:
+    form, loop = made.stage.dock.form, made.stage.dock.loop
+    made.project.save_as(tmp_path / "copy")
+    form["relaxation"].value = "q"
+    settle(made)
+    made.wait(lambda: made.project.project is not None and made.project.project.path == tmp_path / "copy")
+    settle(made)
+    assert loop.options.relaxation == form["relaxation"].value == "q"
+    assert remembered(tmp_path / "copy") == {"relaxation": "q"}
 
 
 def test_a_change_at_the_last_moment_is_kept(made: ProjectStage) -> None:
@@ -74,11 +109,11 @@ def test_the_device_is_the_machines(made: ProjectStage) -> None:
     form = made.stage.dock.form
     made.wait(lambda: bool(made.stage.dock.loop.devices))
     form["device"].value = "cpu"
-    made.settle()
+    settle(made)
     assert not remembered(made.folder)
     made.project.close()
     made.project.open(made.folder)
-    made.settle()
+    settle(made)
     assert form["device"].value == made.stage.dock.loop.options.device == "cpu"
 
 
@@ -97,24 +132,27 @@ def test_what_a_stranger_wrote_there_does_no_harm(made: ProjectStage) -> None:
         file.write_text(json.dumps(data))
         made.failures.clear()
         made.project.open(made.folder)
-        made.settle()
+        settle(made)
         (failure,) = made.failures
         assert words in str(failure)
         assert str(file) in str(failure)
         assert form.options() == DEFAULTS
     made.project.close()
-    data["settings"][SOLVER] = {"lambda_": 400}  # more than the slider shows by itself
+    # more than the slider shows by itself, and finer than its number
+    data["settings"][SOLVER] = {"lambda_": 400.123456789, "tolerance": 1e-7}
     file.write_text(json.dumps(data))
     made.failures.clear()
     made.project.open(made.folder)
-    made.settle()
-    assert form["lambda_"].value == made.stage.dock.loop.options.lambda_ == 400
+    settle(made)
+    options = made.stage.dock.loop.options
+    assert (options.lambda_, options.tolerance) == (400.123456789, 1e-7)
+    assert form["lambda_"].value == pytest.approx(400.123456789, abs=1e-5)
     assert made.failures == []
 
 
 def test_a_dock_that_is_opened_again_shows_them(made: ProjectStage) -> None:
     made.stage.dock.form["lambda_"].value = 12.0
-    made.settle()
+    settle(made)
     made.stage.close_dock()  # the dock Project holds the workspace
     _, dock = made.viewer.window.add_plugin_dock_widget("napari-softseg", "Scribble and solve")
     assert dock.form["lambda_"].value == dock.loop.options.lambda_ == 12.0

@@ -349,6 +349,23 @@ class TestBadInput:
         with pytest.raises(InputError, match=r"The run has val .*, but now it is None"):
             next(iter_train([folder], straight, tiny(), resume=True))
 
+    def test_masks_in_another_place(self, folder: Path, straight: Path, tmp_path: Path) -> None:
+        other = write_folder(tmp_path / "other")
+        config = json.loads((straight / "config.json").read_text())
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        with pytest.raises(InputError, match=r"The run has val .*, but now it is .*other"):
+            next(
+                iter_train([folder], tmp_path, tiny(), val=other, resume=True)
+            )  # those it had are still there
+        gone = {**config, "val": str(tmp_path / "gone")}
+        (tmp_path / "config.json").write_text(json.dumps(gone))
+        next(iter_train([folder], tmp_path, tiny(), val=other, resume=True))
+        assert json.loads((tmp_path / "config.json").read_text()) == {**config, "val": str(other.resolve())}
+        del gone["val_images"]  # as runs of before have it
+        (tmp_path / "config.json").write_text(json.dumps(gone))
+        with pytest.raises(InputError, match=r"The run has val .*gone, but now it is .*other"):
+            next(iter_train([folder], tmp_path, tiny(), val=other, resume=True))
+
     def test_another_number_of_processes(self, folder: Path, straight: Path, tmp_path: Path) -> None:
         config = json.loads((straight / "config.json").read_text())
         (tmp_path / "config.json").write_text(json.dumps({**config, "processes": 2}))
