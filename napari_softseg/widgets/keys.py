@@ -1,26 +1,26 @@
-"""Keys on the scribbles layer: free ones, since napari has taken 1-7, E P F L Z M X B - = [ ]."""
+"""Keys on the scribbles layer and the viewer: free ones, since napari has taken 1-7, E P F L Z M X B - = [ ]."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from app_model.types import KeyCode, KeyCombo, KeyMod
+from napari.components import ViewerModel
 from napari.layers import Labels
 
 if TYPE_CHECKING:
     from napari_softseg.widgets.session import ScribbleSession
 
 SOLVE, STOP, TOGGLE, NEXT_SPOT = "solve", "stop", "toggle result", "next uncertain spot"
-PREVIOUS_IMAGE, NEXT_IMAGE = "previous image", "next image"
 
 ACTIONS: dict[KeyCode | KeyCombo, str] = {
     KeyCode.KeyS: SOLVE,
     KeyCode.KeyD: STOP,
     KeyCode.KeyT: TOGGLE,
     KeyCode.KeyN: NEXT_SPOT,
-    KeyCode.PageUp: PREVIOUS_IMAGE,
-    KeyCode.PageDown: NEXT_IMAGE,
 }
 STEPS: dict[KeyCode | KeyCombo, int] = {KeyCode.KeyQ: -1, KeyCode.KeyW: +1}
+IMAGE_STEPS: dict[KeyCode | KeyCombo, int] = {KeyCode.PageUp: -1, KeyCode.PageDown: +1}
+"""On the viewer, while a project is open: an image may have no scribbles yet."""
 DIGITS: dict[KeyCode | KeyCombo, int] = {
     KeyMod.CtrlCmd | code: number
     for number, code in enumerate(
@@ -74,10 +74,22 @@ def unbind_keys(layer: Labels) -> None:
         layer.bind_key(key, None)
 
 
-def _slot(function: Callable[..., Any], *args: Any) -> Callable[[Labels], None]:
+def bind_image_keys(viewer: ViewerModel, step: Callable[[int], None]) -> None:
+    """Bind the keys that go from image to image; `step` is told by how many."""
+    for key, by in IMAGE_STEPS.items():
+        viewer.bind_key(key, _slot(step, by), overwrite=True)
+
+
+def unbind_image_keys(viewer: ViewerModel) -> None:
+    """Take them off the viewer."""
+    for key in IMAGE_STEPS:
+        viewer.bind_key(key, None)
+
+
+def _slot(function: Callable[..., Any], *args: Any) -> Callable[[Any], None]:
     """Return a key handler; napari takes what a handler returns for a generator, so it returns nothing."""
 
-    def pressed(_layer: Labels) -> None:
+    def pressed(_layer_or_viewer: Any) -> None:
         function(*args)
 
     return pressed

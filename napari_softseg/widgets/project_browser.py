@@ -14,8 +14,8 @@ from qtpy.QtWidgets import QApplication
 from napari_softseg.errors import InputError
 from napari_softseg.pixel_size import PixelSize
 from napari_softseg.project import ImageStatus, Project, create_project, open_project
-from napari_softseg.widgets import keys
 from napari_softseg.widgets.classes import ClassList, ScribbleClass
+from napari_softseg.widgets.keys import bind_image_keys, unbind_image_keys
 from napari_softseg.widgets.open_project import CURRENT, OpenProject
 from napari_softseg.widgets.project_classes import kept_classes
 from napari_softseg.widgets.project_layers import linked_image, put_on_stage, release_layers, relink, turn_to
@@ -67,7 +67,6 @@ class ProjectBrowser:
         self.undoable: list[tuple[str, Callable[[], None]]] = []
         """What was removed from the project, the latest last, each with what brings it back."""
         self._wanted: str | None = None
-        session.key_pressed.connect(self._on_key)
 
     @property
     def project(self) -> Project | None:
@@ -211,6 +210,7 @@ class ProjectBrowser:
 
     def _let_go(self, now: OpenProject) -> None:
         self.leaving.emit()
+        unbind_image_keys(self.session.viewer)
         self.now, self._wanted = None, None
         self.order, self.undoable = (), []
         error = now.close()
@@ -229,6 +229,7 @@ class ProjectBrowser:
         now.keeper.classes.removal_asked.connect(lambda *asked: self.removal_asked.emit(*asked))
         now.keeper.current_changed.connect(lambda: self.current_changed.emit())
         now.counted.connect(lambda: self.images_changed.emit())
+        bind_image_keys(self.session.viewer, self.step)
         self.opened.emit()
         self.images_changed.emit()
         self.refresh()
@@ -250,11 +251,6 @@ class ProjectBrowser:
         if self.current is None and name is not None:
             self.show(name)
         self.status_changed.emit(f"The project is {copy.path} now.")
-
-    def _on_key(self, action: str) -> None:
-        steps = {keys.PREVIOUS_IMAGE: -1, keys.NEXT_IMAGE: +1}
-        if self.now is not None and action in steps:
-            self.step(steps[action])
 
     def _put(self, now: OpenProject, name: str, read: _Read) -> None:
         """Put an image that was read into the viewer, unless something else is wanted by now."""

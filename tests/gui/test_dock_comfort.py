@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QAbstractButton, QAbstractSpinBox, QComboBox, QTableW
 
 from napari_softseg.errors import InputError
 from napari_softseg.widgets.dock_parts import Page
-from napari_softseg.widgets.keys import ACTIONS, KEY_HELP
+from napari_softseg.widgets.keys import ACTIONS, IMAGE_STEPS, KEY_HELP
 from napari_softseg.widgets.open_dock import PROJECT, TRAIN, open_dock
 from napari_softseg.widgets.option_widgets import _Elider, seen_entry
 from tests.gui.conftest import TIMEOUT, MakeStage, Stage, two_halves
@@ -75,7 +75,7 @@ def test_channels_by_hand(make_stage: MakeStage) -> None:
 def test_keys_are_listed(stage: Stage) -> None:
     listed = {key for keys, _ in KEY_HELP for key in keys.replace(" or ", " / ").split(" / ")}
     written = {"PageUp": "PgUp", "PageDown": "PgDn"}
-    assert {written.get(str(key), str(key)) for key in ACTIONS} <= listed
+    assert {written.get(str(key), str(key)) for key in (*ACTIONS, *IMAGE_STEPS)} <= listed
     assert not stage.dock.key_map.isExpanded()
     press(stage, stage.dock.key_map.toggleButton())
     stage.qtbot.waitUntil(stage.dock.key_map.isExpanded, timeout=TIMEOUT)

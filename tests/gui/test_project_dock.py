@@ -137,6 +137,10 @@ def test_page_keys_on_the_canvas(made: ProjectStage) -> None:
     made.stage.key(Qt.Key.Key_PageUp)
     made.settle()
     assert made.project.current == "b"
+    made.viewer.layers.selection.active = made.stage.dock.session.image  # no scribbles are at hand
+    made.stage.key(Qt.Key.Key_PageDown)
+    made.settle()
+    assert made.project.current == "c"
 
 
 def test_closed_and_opened_again(made: ProjectStage) -> None:
