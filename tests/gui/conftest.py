@@ -44,7 +44,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def no_leaks(qapp: QApplication) -> Iterator[None]:
     """Fail a test after which a top-level widget or a thread of it lives on.
 
-    The threads of the solver's sweeps are the process's: they come when more than one is needed, and stay.
+    The threads of the solver's sweeps are the process's: they come when more than one is needed, and stay. So is the
+    one that compiles the solver where nothing is compiled yet.
     """
     widgets_before, threads_before = qapp.topLevelWidgets(), threading.enumerate()
     yield
@@ -55,7 +56,7 @@ def no_leaks(qapp: QApplication) -> Iterator[None]:
         threads = [
             t
             for t in threading.enumerate()
-            if t not in threads_before and not t.name.startswith("softseg-sweep")
+            if t not in threads_before and not t.name.startswith(("softseg-sweep", "softseg-compile"))
         ]
         return threads + [w for w in qapp.topLevelWidgets() if w not in widgets_before]
 
