@@ -139,7 +139,7 @@ def test_keys_on_the_canvas(stage: Stage) -> None:
 def test_our_keys_are_free_and_leave_with_the_dock(stage: Stage) -> None:
     layer = stage.scribbles
     ours = set(layer.keymap)
-    assert len(ours) == 17
+    assert len(ours) == 15
     assert not ours & set(type(layer).class_keymap)
     assert not ours & set(type(stage.viewer).class_keymap)
     stage.close_dock()

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from napari.layers import Labels
 from qtpy.QtCore import Qt
 
 from napari_softseg.project import open_project
@@ -141,6 +142,16 @@ def test_page_keys_on_the_canvas(made: ProjectStage) -> None:
     made.stage.key(Qt.Key.Key_PageDown)
     made.settle()
     assert made.project.current == "c"
+
+
+def test_page_keys_are_free_and_leave_with_the_project(made: ProjectStage) -> None:
+    viewer = made.viewer
+    ours = set(viewer.keymap)
+    assert len(ours) == 2
+    for others in (type(viewer).class_keymap, Labels.class_keymap):
+        assert not ours & set(others)
+    made.project.close()
+    assert not viewer.keymap
 
 
 def test_closed_and_opened_again(made: ProjectStage) -> None:
