@@ -54,11 +54,9 @@ class HandFirst:
     def _on_began(self) -> None:
         self._calm.stop()
         self._update_lists(False)
-        young, middle, old = gc.get_threshold()
-        if (
-            self._before is None and sys.getswitchinterval() > _SWITCH_S
-        ):  # else another viewer's hand draws, too
-            self._before = old, sys.getswitchinterval()
+        (young, middle, old), switch = gc.get_threshold(), sys.getswitchinterval()
+        if self._before is None and switch > _SWITCH_S:  # else another viewer's hand draws, too
+            self._before = old, switch
             gc.set_threshold(young, middle, _NEVER)
             sys.setswitchinterval(_SWITCH_S)
 
