@@ -14,6 +14,9 @@ CALM_MS = 5000
 
 _NEVER = 10**9
 
+_GROWTH = 1.25
+"""Of old objects since the last full collection that makes another one due, as Python has it."""
+
 _SWITCH_S = 0.0005
 """How long the window waits for a thread that runs Python; 5 ms, Python's own choice, add up within one event."""
 
@@ -24,17 +27,19 @@ class HandFirst:
     The list of layers is painted anew at every piece of a stroke, and Qt puts the whole window together for it once
     more. Python's collection of garbage looks at all objects that there are from time to time: with torch and
     napari loaded that takes a third of a second, in whatever thread, and all others wait. Collections of young
-    objects, which are short, go on. Threads that run Python take turns ten times as often.
+    objects, which are short, go on. A full one that is due by then comes as soon as it is calm: left to Python, it came
+    soon after that, often with the next stroke. Threads that run Python take turns ten times as often.
     """
 
     def __init__(self, viewer: ViewerModel, hand: Hand) -> None:
         self._hand = hand
         self._lists: list[QWidget] = []
         self._before: tuple[int, float] | None = None
+        self._old_objects = 0
         self._calm = QTimer()
         self._calm.setSingleShot(True)
         self._calm.setInterval(CALM_MS)
-        self._calm.timeout.connect(self._restore_python)
+        self._calm.timeout.connect(self._on_calm)
         try:
             window = getattr(viewer, "__wrapped__", viewer).window._qt_window  # napari hands plugins a proxy
             self._lists = window.findChildren(QWidget, "layerList")
@@ -63,6 +68,12 @@ class HandFirst:
     def _on_rested(self) -> None:
         self._calm.start()
         self._update_lists(True)
+
+    def _on_calm(self) -> None:
+        self._restore_python()
+        if len(gc.get_objects(generation=2)) > _GROWTH * self._old_objects:
+            gc.collect()
+            self._old_objects = len(gc.get_objects(generation=2))
 
     def _restore_python(self) -> None:
         if self._before is not None:

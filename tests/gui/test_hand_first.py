@@ -59,6 +59,26 @@ def test_python_is_as_before_a_while_after_the_stroke(stage: Stage) -> None:
         assert python() == before
 
 
+def test_a_collection_that_is_due_comes_when_it_is_calm(stage: Stage) -> None:
+    first = stage.dock.workspace.hand_first
+    first._calm.setInterval(50)
+
+    def stroke() -> int:
+        """Return how many full collections there are until it is calm again."""
+        before = gc.get_stats()[2]["collections"]
+        with button_down(stage.viewer, PATH[0]) as move:
+            move(PATH[1])
+        stage.qtbot.waitUntil(lambda: not first._calm.isActive())
+        return int(gc.get_stats()[2]["collections"] - before)
+
+    assert stroke() == 1
+    assert stroke() == 0
+    ballast = [[number] for number in range(len(gc.get_objects()))]
+    gc.collect(1)  # they are old from now on
+    assert stroke() == 1
+    assert ballast
+
+
 def test_two_viewers_leave_python_as_it_was() -> None:
     before = python()
     hands = [Hand(ViewerModel()) for _ in range(2)]
