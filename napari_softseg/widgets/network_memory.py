@@ -13,8 +13,8 @@ NETWORK = "network"
 class NetworkMemory:
     """Follows which network is used in one viewer; no view.
 
-    A project that never used a network opens with the strokes alone; one that was just made or copied goes on with
-    the network of now.
+    A project that never used a network opens with the strokes alone; one that was just made goes on with the
+    network of now.
     """
 
     def __init__(self, project: ProjectSession, model: ModelSession) -> None:
@@ -33,10 +33,10 @@ class NetworkMemory:
         project = self._project.project
         if project is None:  # what is left in the viewer is solved as before
             return
-        if self._project.goes_on:
+        stored = project.manifest.settings.get(NETWORK)
+        if stored is None and not project.names:
             self._keep()
             return
-        stored = project.manifest.settings.get(NETWORK)
         path = project.path / stored if isinstance(stored, str) else None
         if path != self._model.path:
             self._model.changed.disconnect(self._on_changed)  # this is not what a person chose

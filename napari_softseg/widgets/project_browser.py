@@ -63,7 +63,7 @@ class ProjectBrowser:
         self.now: OpenProject | None = None
         """What lives as long as the open project."""
         self.goes_on = False
-        """Whether the open project was just made, or copied from the one before: what was in use stays so."""
+        """Whether the open project was just made, or copied from the one before: the options in use stay so."""
         self.undoable: list[tuple[str, Callable[[], None]]] = []
         """What was removed from the project, the latest last, each with what brings it back."""
         self._wanted: str | None = None

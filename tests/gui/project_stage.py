@@ -10,6 +10,7 @@ from PIL import Image
 from qtpy.QtWidgets import QApplication, QMessageBox
 
 from napari_softseg.files import read_scribbles
+from napari_softseg.project import ProjectClass, create_project
 from napari_softseg.widgets.project_dock import ProjectDock
 from tests.gui.conftest import PLUGIN, TIMEOUT, Stage, two_halves
 
@@ -91,3 +92,10 @@ class ProjectStage:
 def small(seed: int = 1) -> npt.NDArray[np.uint8]:
     """(64, 80, 3) uint8."""
     return two_halves((64, 80), seed)
+
+
+def make_project(folder: Path) -> None:
+    """Make a project of two classes and one image, `b`, without strokes."""
+    classes = [ProjectClass(1, "warm", (230, 159, 0)), ProjectClass(2, "cold", (0, 114, 178))]
+    with create_project(folder, classes) as project:
+        project.add_image(small(1), name="b")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from qtpy.QtWidgets import QApplication, QDialog
 
-from napari_softseg.project import ProjectClass, create_project, open_project
+from napari_softseg.project import open_project
 from napari_softseg.widgets.model_session import ModelSession
 from napari_softseg.widgets.network_memory import NETWORK
 from napari_softseg.widgets.result_layers import result_layer
@@ -16,7 +16,7 @@ from napari_softseg.widgets.tags import SOFT_LABELS
 from napari_softseg.widgets.workspace import Workspace
 from tests.gui.conftest import TIMEOUT, MakeStage, two_halves
 from tests.gui.networks import save_color_network
-from tests.gui.project_stage import ProjectStage, small
+from tests.gui.project_stage import ProjectStage, make_project
 
 
 class Desk:
@@ -57,12 +57,6 @@ class Desk:
 
     def wait(self, until: Callable[[], bool]) -> None:
         self.made.qtbot.waitUntil(until, timeout=4 * TIMEOUT)
-
-
-def make_project(folder: Path) -> None:
-    classes = [ProjectClass(1, "warm", (230, 159, 0)), ProjectClass(2, "cold", (0, 114, 178))]
-    with create_project(folder, classes) as project:
-        project.add_image(small(1), name="b")
 
 
 @pytest.fixture

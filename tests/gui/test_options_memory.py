@@ -7,16 +7,10 @@ from typing import Any
 import pytest
 
 from napari_softseg.options import DEFAULTS
-from napari_softseg.project import ProjectClass, create_project, open_project
+from napari_softseg.project import open_project
 from napari_softseg.widgets.options_memory import SOLVER, OptionsMemory
 from tests.gui.conftest import MakeStage, two_halves
-from tests.gui.project_stage import ProjectStage, small
-
-
-def make_project(folder: Path) -> None:
-    classes = [ProjectClass(1, "warm", (230, 159, 0)), ProjectClass(2, "cold", (0, 114, 178))]
-    with create_project(folder, classes) as project:
-        project.add_image(small(1), name="b")
+from tests.gui.project_stage import ProjectStage, make_project
 
 
 @pytest.fixture

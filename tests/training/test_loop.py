@@ -354,9 +354,8 @@ class TestBadInput:
         config = json.loads((straight / "config.json").read_text())
         (tmp_path / "config.json").write_text(json.dumps(config))
         with pytest.raises(InputError, match=r"The run has val .*, but now it is .*other"):
-            next(
-                iter_train([folder], tmp_path, tiny(), val=other, resume=True)
-            )  # those it had are still there
+            # those it had are still there
+            next(iter_train([folder], tmp_path, tiny(), val=other, resume=True))
         gone = {**config, "val": str(tmp_path / "gone")}
         (tmp_path / "config.json").write_text(json.dumps(gone))
         next(iter_train([folder], tmp_path, tiny(), val=other, resume=True))
