@@ -146,3 +146,15 @@ def test_what_a_stranger_wrote_there_does_no_harm(desk: Desk) -> None:
         assert desk.path() is None
         desk.made.project.close()
     assert desk.made.failures == []
+
+
+def test_a_copy_uses_the_network_in_its_own_folder(desk: Desk, tmp_path: Path) -> None:
+    run = desk.made.folder / "models/run-001"
+    run.mkdir(parents=True)
+    save_color_network(run / "best.safetensors")
+    desk.use(run)
+    desk.made.project.save_as(tmp_path / "copy")
+    desk.wait(lambda: desk.path() == tmp_path / "copy/models/run-001")
+    desk.settle()
+    desk.made.folder = tmp_path / "copy"
+    assert desk.remembered() == "models/run-001"
